@@ -1,0 +1,102 @@
+"""How many prompt tokens a request can have at most, from its bytes alone.
+
+A byte-level BPE vocabulary never makes more than one token of a UTF-8 byte (measured: at most 1.000 per byte over
+hostile samples with the Qwen, o200k and DeepSeek vocabularies), so the bytes of the decoded text bound its tokens. No
+tokenizer is needed, and none could be trusted for six vendors. Chat templates add a few tokens per message and per
+request; pictures count by a cap, because their size in bytes says nothing about their tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+TOKENS_PER_MESSAGE: Final = 16
+TOKENS_PER_REQUEST: Final = 64
+TOKENS_PER_IMAGE: Final = 16_384
+"""Qwen's vision models cut a picture into at most 16,384 tokens, the most of the six providers."""
+TOKENS_PER_MEDIA_FILE: Final = 262_144
+"""Audio and video: no vendor publishes a per-file maximum, so a whole common context window is set aside."""
+
+_MEDIA_CAPS: Final = {
+    "image_url": TOKENS_PER_IMAGE,
+    "image": TOKENS_PER_IMAGE,
+    "input_image": TOKENS_PER_IMAGE,
+    "video_url": TOKENS_PER_MEDIA_FILE,
+    "video": TOKENS_PER_MEDIA_FILE,
+    "input_audio": TOKENS_PER_MEDIA_FILE,
+    "file": TOKENS_PER_MEDIA_FILE,
+}
+
+# What goes into the prompt besides the messages.
+_PROMPT_FIELDS: Final = ("tools", "functions", "response_format", "tool_choice", "prompt")
+
+
+def prompt_token_bound(request: Mapping[str, object]) -> int:
+    """The most prompt tokens that ``request``, a chat completion body, can be counted as by any of the providers."""
+    messages = request.get("messages")
+    bound = TOKENS_PER_REQUEST
+    if isinstance(messages, list):
+        bound += TOKENS_PER_MESSAGE * len(messages) + sum(map(_bytes_of_message, messages))
+    for field in _PROMPT_FIELDS:
+        if field in request:
+            bound += _bytes_of(request[field])
+    return bound
+
+
+def text_bytes(request: Mapping[str, object]) -> int:
+    """The bytes of the text a caller sent, for an estimate where the upstream reported no usage; pictures do not count."""
+    total = 0
+    pending: list[object] = [request.get("messages"), request.get("tools")]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            total += _utf8_length(value)
+        elif isinstance(value, Mapping):
+            if value.get("type") not in _MEDIA_CAPS:
+                pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
+    return total
+
+
+def _bytes_of_message(message: object) -> int:
+    """Bytes of a message's texts; what a chat template writes around them is in the allowance per message."""
+    if not isinstance(message, Mapping):
+        return _bytes_of(message)
+    return sum(_utf8_length(value) if isinstance(value, str) else _bytes_of(value) for value in message.values())
+
+
+def _bytes_of(value: object) -> int:
+    """Bytes of every text in ``value``, keys and punctuation included, media parts at their cap.
+
+    A loop and not a recursion, because the caller decides how deep a request nests.
+    """
+    total = 0
+    pending: list[object] = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            total += _utf8_length(item) + 2
+        elif isinstance(item, Mapping):
+            kind = item.get("type")
+            if isinstance(kind, str) and kind in _MEDIA_CAPS:
+                total += _MEDIA_CAPS[kind]
+                continue
+            total += 2 + sum(_utf8_length(name) + 4 for name in _names(item))
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            total += 2 + len(item)
+            pending.extend(item)
+        else:
+            # Numbers, true, false and null as JSON writes them; no number is longer than its repr.
+            total += len(repr(item))
+    return total
+
+
+def _names(item: Mapping[object, object]) -> Iterable[str]:
+    return (name for name in item if isinstance(name, str))
+
+
+def _utf8_length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

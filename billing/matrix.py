@@ -1,0 +1,75 @@
+"""Who pays for a call, by how it ended: the billing matrix of docs/billing.md as one function.
+
+An account pays for what it received. What broke on the provider's side is free to it, and the operator bears it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from billing.usage import Usage, estimate_usage
+
+
+class Ending(Enum):
+    """How a call ended, seen from its answer."""
+
+    COMPLETE = "complete"
+    """A proper finish: every byte that the provider meant to send was received."""
+    CUT_BY_PROVIDER = "cut_by_provider"
+    """Output had begun, then the provider failed, fell silent or hung up."""
+    NOTHING_PRODUCED = "nothing_produced"
+    """An answer without output and without a proper finish."""
+    CLIENT_LEFT = "client_left"
+    """The client hung up, or stopped reading, after output had begun."""
+    CLIENT_LEFT_EARLY = "client_left_before_first_byte"
+    """The client hung up before anything had been produced."""
+    FAILED = "failed"
+    """No candidate gave an answer."""
+
+
+class UsageSource:
+    """Where the token counts of a billing-log row come from."""
+
+    PROVIDER: Final = "provider"
+    ESTIMATED: Final = "estimated"
+    BOUNDED: Final = "bounded"
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What to charge for: token counts, where they come from, and whether the account pays at all."""
+
+    ending: Ending
+    usage: Usage
+    usage_source: str
+    payable: bool
+
+    @property
+    def estimated(self) -> bool:
+        """Whether the counts are a guess of ours."""
+        return self.usage_source == UsageSource.ESTIMATED
+
+
+_NO_USAGE: Final = Usage(0, 0)
+
+
+def decide(ending: Ending, reported: Usage | None, *, prompt_bytes: int, produced_bytes: int) -> Bill:
+    """The bill of a call that ended like this.
+
+    ``reported`` is the provider's last word on usage; ``prompt_bytes`` and ``produced_bytes`` are the UTF-8 bytes of the
+    text sent and of the text received, for an estimate where the provider said nothing.
+    """
+    if ending is Ending.COMPLETE or ending is Ending.CLIENT_LEFT:
+        if reported is not None:
+            return Bill(ending, reported, UsageSource.PROVIDER, payable=True)
+        return Bill(ending, estimate_usage(prompt_bytes, produced_bytes), UsageSource.ESTIMATED, payable=True)
+    if ending is Ending.CUT_BY_PROVIDER:
+        # Free to the account; the counts say what the provider may charge the operator.
+        if reported is not None:
+            return Bill(ending, reported, UsageSource.PROVIDER, payable=False)
+        return Bill(ending, estimate_usage(prompt_bytes, produced_bytes), UsageSource.ESTIMATED, payable=False)
+    # A prompt that was sent upstream by a caller who then left is not charged: nobody can say what the provider counted,
+    # and a charge that may exceed the truth is worse than none.
+    return Bill(ending, reported or _NO_USAGE, UsageSource.PROVIDER, payable=False)

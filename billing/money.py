@@ -1,0 +1,62 @@
+"""Amounts of money as whole numbers, read from text, written as text, and rounded in one place.
+
+The unit is 10⁻⁸ US dollars: the eight decimals that prices per request need. No float ever touches money.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import TypeAlias
+
+Money: TypeAlias = int
+"""An amount in units of 10⁻⁸ USD."""
+
+UNITS_PER_USD = 10**8
+LARGEST_AMOUNT: Money = 10**17
+"""A billion dollars; more than this is a mistake, and it keeps sums inside a database's 64-bit integers."""
+
+
+class InvalidAmount(ValueError):
+    """A text or number that is not an exact amount of money with at most eight decimals."""
+
+
+def parse_usd(value: str | int | Decimal) -> Money:
+    """Read dollars, exactly: ``"9.05"`` is 905000000.
+
+    Raises InvalidAmount for anything that is not a finite number with at most eight decimals below a billion dollars.
+    """
+    if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
+        raise InvalidAmount(f"an amount is a decimal number such as 12.50, not {value!r}")
+    try:
+        dollars = Decimal(value)
+    except InvalidOperation:
+        raise InvalidAmount(f"an amount is a decimal number such as 12.50, not {value!r}") from None
+    if not dollars.is_finite() or abs(dollars) > LARGEST_AMOUNT // UNITS_PER_USD:
+        raise InvalidAmount(f"an amount is below a billion dollars, not {value!r}")
+    units = dollars.scaleb(8)
+    if units != units.to_integral_value():
+        raise InvalidAmount(f"an amount has at most 8 decimals, {value!r} has more")
+    return int(units)
+
+
+def format_usd(amount: Money) -> str:
+    """Dollars with up to eight decimals and no trailing zeros: 905000000 is ``"9.05"``."""
+    sign = "-" if amount < 0 else ""
+    whole, part = divmod(abs(amount), UNITS_PER_USD)
+    if not part:
+        return f"{sign}{whole}"
+    return f"{sign}{whole}.{part:08d}".rstrip("0")
+
+
+def divide_half_up(numerator: int, denominator: int) -> int:
+    """``numerator / denominator`` to the nearest whole number, a tie upwards; both non-negative, denominator positive."""
+    if numerator < 0 or denominator <= 0:
+        raise ValueError("only non-negative amounts are rounded")
+    return (2 * numerator + denominator) // (2 * denominator)
+
+
+def divide_up(numerator: int, denominator: int) -> int:
+    """The smallest whole number that is not below ``numerator / denominator``; for upper bounds."""
+    if numerator < 0 or denominator <= 0:
+        raise ValueError("only non-negative amounts are rounded")
+    return -(-numerator // denominator)

@@ -1,0 +1,111 @@
+"""Tokens as an upstream reported them, read as untrusted input.
+
+Rules: a number counts only if it is a whole number in range; fields are taken one by one, the last value that is not
+null wins (a stream may repeat and correct itself, so nothing is ever added up); cached and cache-write tokens are part
+of the prompt, reasoning tokens are part of the completion, and neither is charged a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+LARGEST_TOKEN_COUNT: Final = 100_000_000
+"""No answer has a hundred million tokens; a larger report is ignored."""
+
+BYTES_PER_TOKEN_ESTIMATE: Final = 4
+"""English text has about 0.25 tokens per UTF-8 byte, Chinese 0.18 to 0.27 (measured with the Qwen, DeepSeek and o200k
+vocabularies); used only where an upstream reported nothing."""
+
+# Where each number may stand, as paths into the usage object, most specific last. DeepSeek: prompt_cache_hit_tokens;
+# Kimi and StepFun: cached_tokens at the top; everybody else: prompt_tokens_details.cached_tokens.
+_PLACES: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
+    "prompt_tokens": (("prompt_tokens",), ("input_tokens",)),
+    "completion_tokens": (("completion_tokens",), ("output_tokens",)),
+    "cached_tokens": (
+        ("cached_tokens",),
+        ("prompt_cache_hit_tokens",),
+        ("prompt_tokens_details", "cached_tokens"),
+        ("input_tokens_details", "cached_tokens"),
+    ),
+    "cache_write_tokens": (
+        ("cache_creation_input_tokens",),
+        ("prompt_tokens_details", "cache_creation_input_tokens"),
+    ),
+    "reasoning_tokens": (
+        ("completion_tokens_details", "reasoning_tokens"),
+        ("output_tokens_details", "reasoning_tokens"),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one answer; every field non-negative, the parts within their whole."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+    """The part of prompt_tokens the provider read from its cache."""
+    cache_write_tokens: int = 0
+    """The part of prompt_tokens the provider wrote to its cache and bills as such."""
+    reasoning_tokens: int = 0
+    """The part of completion_tokens that was thinking; information only, charged as completion."""
+
+
+class UsageTally:
+    """Collects what an upstream says about usage, snapshot after snapshot."""
+
+    __slots__ = ("_latest", "ignored")
+
+    def __init__(self) -> None:
+        self._latest: dict[str, int] = {}
+        self.ignored = 0
+        """How many reported values were not whole numbers in range."""
+
+    def take(self, reported: object) -> None:
+        """Read one usage object in any provider's shape; whatever is missing, null or absurd leaves things as they are."""
+        if not isinstance(reported, Mapping):
+            return
+        for field, places in _PLACES.items():
+            for place in places:
+                value = _at(reported, place)
+                if value is None:
+                    continue
+                if type(value) is int and 0 <= value <= LARGEST_TOKEN_COUNT:
+                    self._latest[field] = value
+                else:
+                    self.ignored += 1
+
+    def usage(self) -> Usage | None:
+        """What was reported, or None while prompt or completion tokens were never reported."""
+        latest = self._latest
+        if "prompt_tokens" not in latest or "completion_tokens" not in latest:
+            return None
+        prompt, completion = latest["prompt_tokens"], latest["completion_tokens"]
+        cached = min(latest.get("cached_tokens", 0), prompt)
+        return Usage(
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            cached_tokens=cached,
+            cache_write_tokens=min(latest.get("cache_write_tokens", 0), prompt - cached),
+            reasoning_tokens=min(latest.get("reasoning_tokens", 0), completion),
+        )
+
+
+def estimate_usage(prompt_bytes: int, completion_bytes: int) -> Usage:
+    """A fair guess from the text that was seen, for answers whose upstream reported no usage."""
+    return Usage(
+        prompt_tokens=-(-prompt_bytes // BYTES_PER_TOKEN_ESTIMATE),
+        completion_tokens=-(-completion_bytes // BYTES_PER_TOKEN_ESTIMATE),
+    )
+
+
+def _at(reported: Mapping[str, object], place: tuple[str, ...]) -> object:
+    value: object = reported
+    for name in place:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(name)
+    return value
