@@ -1,0 +1,206 @@
+"""The form of `catalogue.toml`: what may stand where, checked field by field. What it means is in `catalogue.py`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    StringConstraints,
+    model_validator,
+)
+
+from billing.pricing import Price, Rates, Tier, Window, rate
+
+StreamMode = Literal["native", "simulated"]
+Capability = Literal[
+    "tools",
+    "parallel_tool_calls",
+    "vision",
+    "json_object",
+    "json_schema",
+    "reasoning",
+    "embeddings",
+    "logprobs",
+    "seed",
+    "n",
+]
+Place = tuple[str | int, ...]
+"""Where in the file something stands: ``("models", "deepseek-chat", "prices", 0)``."""
+
+LONGEST_NAME: Final = 200
+"""Characters of a model's name or alias."""
+
+
+def _instant(value: object) -> object:
+    """A TOML date means its first moment in UTC, a date and time without an offset means UTC."""
+    if isinstance(value, datetime):
+        return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+    return datetime.combine(value, time(), UTC) if isinstance(value, date) else value
+
+
+def _web_address(url: str) -> str:
+    if not url.startswith(("https://", "http://")) or url.partition("://")[2].strip("/") == "":
+        raise ValueError("an address that starts with https:// or http:// was expected")
+    return url.rstrip("/")
+
+
+def _minute(clock: object) -> object:
+    if isinstance(clock, str) and len(clock) == 5 and clock[2] == ":" and (clock[:2] + clock[3:]).isdigit():
+        minute = int(clock[:2]) * 60 + int(clock[3:])
+        if int(clock[3:]) < 60 and minute <= 24 * 60:
+            return minute
+    raise ValueError('a time of day in UTC such as "06:30" was expected')
+
+
+Instant = Annotated[datetime, BeforeValidator(_instant)]
+Minute = Annotated[int, BeforeValidator(_minute)]
+Name = Annotated[str, StringConstraints(pattern=r"^\S+$", max_length=LONGEST_NAME)]
+Usd = Annotated[Decimal, Field(ge=0, decimal_places=12, allow_inf_nan=False)]
+"""USD per million tokens."""
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RatesRow(_Row):
+    """What a million tokens of each kind cost; cached and cache-write tokens cost as much as other input unless said."""
+
+    input: Usd
+    output: Usd
+    cached_input: Usd | None = None
+    cache_write: Usd | None = None
+
+    def rates(self) -> Rates:
+        """The row in the unit of the price arithmetic."""
+        return Rates(
+            input=rate(self.input),
+            output=rate(self.output),
+            cached_input=rate(self.input if self.cached_input is None else self.cached_input),
+            cache_write=rate(self.input if self.cache_write is None else self.cache_write),
+        )
+
+
+class TierRow(RatesRow):
+    """Rates of requests whose prompt is longer than ``above_prompt_tokens``."""
+
+    above_prompt_tokens: PositiveInt
+
+
+class WindowRow(RatesRow):
+    """Rates of certain hours of certain days, in UTC; days count from Monday = 1."""
+
+    days: Annotated[frozenset[Annotated[int, Field(ge=1, le=7)]], Field(min_length=1)]
+    start: Minute = Field(alias="from")
+    end: Minute = Field(alias="to")
+    except_dates: frozenset[date] = frozenset()
+
+    @model_validator(mode="after")
+    def _forward(self) -> WindowRow:
+        if self.end <= self.start:
+            raise ValueError("`to` must be later than `from`; a window over midnight is written as two")
+        return self
+
+
+class PriceRow(RatesRow):
+    """What we sell at from a date on, and under ``cost`` what it costs us, where that differs."""
+
+    effective_from: Instant = Field(alias="from")
+    tiers: tuple[TierRow, ...] = ()
+    windows: tuple[WindowRow, ...] = ()
+    cost: RatesRow | None = None
+
+    @model_validator(mode="after")
+    def _ascending(self) -> PriceRow:
+        bounds = [tier.above_prompt_tokens for tier in self.tiers]
+        if any(later <= earlier for earlier, later in itertools.pairwise(bounds)):
+            raise ValueError("tiers must be listed by ascending above_prompt_tokens")
+        return self
+
+    def price(self, upstream_name: str) -> Price:
+        """The row for the upstream called ``upstream_name`` (provider/model)."""
+        start = self.effective_from.astimezone(UTC)
+        return Price(
+            version=f"{upstream_name}@{start.date().isoformat()}",
+            effective_from=start,
+            rates=self.rates(),
+            tiers=tuple(Tier(tier.above_prompt_tokens, tier.rates()) for tier in self.tiers),
+            windows=tuple(
+                Window(window.days, window.start, window.end, window.except_dates, window.rates())
+                for window in self.windows
+            ),
+            cost=self.cost.rates() if self.cost is not None else None,
+        )
+
+
+class ProviderRow(_Row):
+    """A provider of the file."""
+
+    dialect: str = ""
+    """Empty: the dialect of the provider's own name."""
+    base_url: Annotated[str, AfterValidator(_web_address)]
+    keys: tuple[str, ...] = ()
+    keyless: bool = False
+    bills_cancelled: bool = False
+    stream_mode: StreamMode = "native"
+
+
+class UpstreamRow(_Row):
+    """One of several ways to serve a model; without prices of its own it sells at the model's."""
+
+    provider: str
+    upstream_model: Name | None = None
+    force: dict[str, Any] = {}
+    prices: tuple[PriceRow, ...] = ()
+
+
+class ModelRow(_Row):
+    """A model of the file: with one provider named in place, or with a list of ``upstreams``."""
+
+    provider: str | None = None
+    upstream_model: Name | None = None
+    force: dict[str, Any] = {}
+    context: PositiveInt
+    max_output: PositiveInt
+    capabilities: frozenset[Capability] = frozenset()
+    aliases: tuple[Name, ...] = ()
+    equivalents: tuple[Name, ...] = ()
+    description: str = ""
+    created: Instant | None = None
+    prices: tuple[PriceRow, ...] = ()
+    upstreams: tuple[UpstreamRow, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ModelRow:
+        if bool(self.upstreams) == (self.provider is not None):
+            raise ValueError("either `provider` or a list of `upstreams` was expected")
+        if self.upstreams and (self.upstream_model is not None or self.force):
+            raise ValueError("with `upstreams`, `upstream_model` and `force` belong into each of them")
+        if self.max_output > self.context:
+            raise ValueError("max_output must not be larger than context")
+        return self
+
+    def ways(self) -> Iterator[tuple[Place, UpstreamRow]]:
+        """Every way to serve the model, with its place below the model; prices filled in."""
+        if self.provider is not None:
+            row = UpstreamRow(provider=self.provider, upstream_model=self.upstream_model, force=self.force)
+            yield (), row.model_copy(update={"prices": self.prices})
+        for index, row in enumerate(self.upstreams):
+            yield ("upstreams", index), row if row.prices else row.model_copy(update={"prices": self.prices})
+
+
+class CatalogueFile(_Row):
+    """The form of ``catalogue.toml``."""
+
+    providers: dict[Name, ProviderRow]
+    models: dict[Name, ModelRow]

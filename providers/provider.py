@@ -1,0 +1,59 @@
+"""What every provider must be able to do for us: shape a request, and read its errors.
+
+A provider is a wire dialect and nothing more: it opens no connection, keeps no state and knows no price. `dialect.py` does
+what most of them share; one file per vendor says only what differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from providers.errors import UpstreamError
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a dialect needs to know to shape one request."""
+
+    request: Mapping[str, Any]
+    """The caller's body, our own and credential-like fields already taken out. Never changed in place."""
+    upstream_model: str
+    streamed: bool
+    """Whether the upstream is asked to stream."""
+    max_tokens: int
+    """The most completion tokens the upstream may produce; always sent, under the name the vendor knows."""
+    force: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the catalogue's model row; they win over the caller's."""
+    reasoning: bool = False
+    """Whether the upstream model thinks in this request (some parameters are refused then)."""
+
+
+class Provider(Protocol):
+    """A wire dialect. Implementations are stateless and shared."""
+
+    dialect: str
+    """The name in the catalogue: deepseek, zhipu, minimax, qwen, kimi, stepfun, openai."""
+
+    def shape(self, ask: Ask) -> dict[str, Any]:
+        """The body to send: model, stream and ``stream_options.include_usage``, the limit under the vendor's name, forced
+        fields, and the parameter handling of the vendor (pass, rename, clamp, drop, emulate). Raises RequestRefused for what
+        the vendor cannot do at all (``n`` above 1)."""
+        ...
+
+    def headers(self, key: str) -> dict[str, str]:
+        """Authorization and content type for ``key``. An empty key sends no Authorization."""
+        ...
+
+    def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+        """The error in an answer that is not a success, whatever its form: JSON, SSE-framed JSON, plain text, HTML, empty.
+
+        The order of evidence: the vendor's own code, then known sentences, then the HTTP status. Never contains a key.
+        """
+        ...
+
+    def read_hidden_error(self, answer: Mapping[str, Any]) -> UpstreamError | None:
+        """The error in a JSON answer or stream event that came under HTTP 200: ``error``, flat ``code``/``message``,
+        ``base_resp``, or a finish reason that means the provider gave up. None for a proper answer or chunk."""
+        ...
