@@ -1,0 +1,1 @@
+"""What operators see: Prometheus instruments and log lines."""

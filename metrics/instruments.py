@@ -1,0 +1,199 @@
+"""The Prometheus instruments of a gateway, one object with a method per thing that happens.
+
+Labels come from closed lists: the catalogue's providers and models, our modes, outcomes and status codes. Children are kept
+once made, because looking one up by labels costs more than counting. Money is summed in whole units of 10⁻⁸ USD and turned
+into dollars only when it is read, so that what is shown equals the billing log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+PREFIX: Final = "findtoken_"
+
+# Every family with its help text; docs/metrics.md lists them and a test holds it to that.
+FAMILIES: Final[dict[str, str]] = {
+    "requests_total": "Calls that passed authentication, by how they ended.",
+    "request_seconds": "From the request's head to the answer's last byte but one.",
+    "time_to_first_token_seconds": "From the request's head to the first content of a stream.",
+    "upstream_attempts_total": "Attempts at upstreams, by outcome.",
+    "upstream_seconds": "How long an attempt took.",
+    "failovers_total": "Calls that left this provider and model for the next candidate.",
+    "retries_total": "Attempts made again at the same upstream.",
+    "provider_up": "1 while no circuit of the provider is open.",
+    "circuit_state": "1 while the circuit of this upstream is open.",
+    "tokens_total": "Tokens in the billing log, by kind.",
+    "spend_usd_total": "What accounts paid, in USD.",
+    "upstream_cost_usd_total": "What providers charge the operator, in USD, failed attempts included.",
+    "absorbed_usd_total": "What calls cost beyond their hold and nobody paid, in USD.",
+    "rate_limited_total": "Calls refused because an account was over a limit.",
+    "streams_open": "Streams being relayed now.",
+    "client_disconnects_total": "Callers who left before their answer was complete.",
+    "ledger_commit_seconds": "How long a batch of holds and settlements took to become durable.",
+    "ledger_queue_length": "Jobs waiting for the ledger's writer.",
+    "holds_usd": "Money held for calls in flight, in USD, as the books have it.",
+    "build_info": "The version that runs.",
+}
+
+SECONDS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+COMMIT_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5)
+
+_MONEY_UNITS_PER_USD: Final = 10**8
+_REQUEST_LABELS: Final = ("provider", "model", "mode", "outcome", "code")
+_UPSTREAM_LABELS: Final = ("provider", "model")
+
+
+def _name(family: str) -> str:
+    return PREFIX + family.removesuffix("_total")
+
+
+class MoneyCounter(Collector):
+    """A counter of dollars whose sum is a whole number of 10⁻⁸ USD."""
+
+    def __init__(self, family: str, labels: tuple[str, ...]) -> None:
+        self._family = family
+        self._labels = labels
+        self._totals: dict[tuple[str, ...], int] = {}
+
+    def add(self, labels: tuple[str, ...], amount: int) -> None:
+        """Count ``amount`` (10⁻⁸ USD)."""
+        self._totals[labels] = self._totals.get(labels, 0) + amount
+
+    def collect(self) -> Iterator[Metric]:
+        """The family in dollars."""
+        metric = CounterMetricFamily(_name(self._family), FAMILIES[self._family], labels=self._labels)
+        for labels, total in list(self._totals.items()):
+            metric.add_metric(labels, total / _MONEY_UNITS_PER_USD)
+        yield metric
+
+
+class CircuitGauges(Collector):
+    """Open circuits, read where they are kept."""
+
+    def __init__(self, circuits: Callable[[], Iterator[tuple[tuple[str, str], bool]]]) -> None:
+        self._circuits = circuits
+
+    def collect(self) -> Iterator[Metric]:
+        """One line per upstream that was tried, one per provider."""
+        state = GaugeMetricFamily(
+            _name("circuit_state"), FAMILIES["circuit_state"], labels=("provider", "upstream_model")
+        )
+        up = GaugeMetricFamily(_name("provider_up"), FAMILIES["provider_up"], labels=("provider",))
+        providers: dict[str, bool] = {}
+        for (provider, upstream_model), healthy in self._circuits():
+            state.add_metric((provider, upstream_model), 0 if healthy else 1)
+            providers[provider] = providers.get(provider, True) and healthy
+        for provider, healthy in providers.items():
+            up.add_metric((provider,), 1 if healthy else 0)
+        yield state
+        yield up
+
+
+class Instruments:
+    """Everything that is counted. Registers itself in a registry of its own, so that two gateways in one process differ."""
+
+    def __init__(self, version: str) -> None:
+        self.registry = CollectorRegistry()
+        counter, histogram, gauge = self._counter, self._histogram, self._gauge
+        self._requests = counter("requests_total", _REQUEST_LABELS)
+        self._request_seconds = histogram("request_seconds", _UPSTREAM_LABELS, SECONDS_BUCKETS)
+        self._first_token_seconds = histogram("time_to_first_token_seconds", _UPSTREAM_LABELS, SECONDS_BUCKETS)
+        self._attempts = counter("upstream_attempts_total", (*_UPSTREAM_LABELS, "outcome"))
+        self._upstream_seconds = histogram("upstream_seconds", _UPSTREAM_LABELS, SECONDS_BUCKETS)
+        self._failovers = counter("failovers_total", _UPSTREAM_LABELS)
+        self._retries = counter("retries_total", _UPSTREAM_LABELS)
+        self._tokens = counter("tokens_total", (*_UPSTREAM_LABELS, "kind"))
+        self._spend = self._money("spend_usd_total", (*_UPSTREAM_LABELS, "mode"))
+        self._absorbed = self._money("absorbed_usd_total", _UPSTREAM_LABELS)
+        self._upstream_cost = self._money("upstream_cost_usd_total", _UPSTREAM_LABELS)
+        self.rate_limited = counter("rate_limited_total", ())
+        self.client_disconnects = counter("client_disconnects_total", ())
+        self.streams_open = gauge("streams_open")
+        self.ledger_commit_seconds = histogram("ledger_commit_seconds", (), COMMIT_BUCKETS)
+        self.ledger_queue_length = gauge("ledger_queue_length")
+        self.holds_usd = gauge("holds_usd")
+        build = Gauge(_name("build_info"), FAMILIES["build_info"], ("version",), registry=self.registry)
+        build.labels(version).set(1)
+        self._children: dict[tuple[str, ...], tuple[Counter, Histogram]] = {}
+        self._attempt_children: dict[tuple[str, ...], tuple[Counter, Histogram]] = {}
+        self._token_children: dict[tuple[str, str], tuple[Counter, ...]] = {}
+
+    def watch_circuits(self, circuits: Callable[[], Iterator[tuple[tuple[str, str], bool]]]) -> None:
+        """Show the circuits that ``circuits`` lists whenever somebody reads the metrics."""
+        self.registry.register(CircuitGauges(circuits))
+
+    def request(self, provider: str, model: str, mode: str, outcome: str, code: str, seconds: float) -> None:
+        """A call that passed authentication is over."""
+        labels = (provider, model, mode, outcome, code)
+        children = self._children.get(labels)
+        if children is None:
+            children = self._children[labels] = (
+                self._requests.labels(*labels),
+                self._request_seconds.labels(provider, model),
+            )
+        children[0].inc()
+        children[1].observe(seconds)
+
+    def first_token(self, provider: str, model: str, seconds: float) -> None:
+        """The first content of a stream came after ``seconds``."""
+        self._first_token_seconds.labels(provider, model).observe(seconds)
+
+    def attempt(self, provider: str, model: str, outcome: str, seconds: float) -> None:
+        """One try at one upstream is over."""
+        labels = (provider, model, outcome)
+        children = self._attempt_children.get(labels)
+        if children is None:
+            children = self._attempt_children[labels] = (
+                self._attempts.labels(*labels),
+                self._upstream_seconds.labels(provider, model),
+            )
+        children[0].inc()
+        children[1].observe(seconds)
+
+    def failover(self, provider: str, model: str) -> None:
+        """A call left this candidate for the next one."""
+        self._failovers.labels(provider, model).inc()
+
+    def retry(self, provider: str, model: str) -> None:
+        """A call asks the same upstream again."""
+        self._retries.labels(provider, model).inc()
+
+    def spend(self, provider: str, model: str, mode: str, cost: int, absorbed: int) -> None:
+        """A settlement was written: what the account paid and what it did not."""
+        self._spend.add((provider, model, mode), cost)
+        if absorbed:
+            self._absorbed.add((provider, model), absorbed)
+
+    def upstream_cost(self, provider: str, model: str, cost: int) -> None:
+        """What an attempt costs the operator."""
+        self._upstream_cost.add((provider, model), cost)
+
+    def tokens(self, provider: str, model: str, prompt: int, cached: int, completion: int, reasoning: int) -> None:
+        """The token counts of a billing-log row; cached is part of prompt, reasoning part of completion."""
+        labels = (provider, model)
+        children = self._token_children.get(labels)
+        if children is None:
+            kinds = ("prompt", "cached", "completion", "reasoning")
+            children = self._token_children[labels] = tuple(self._tokens.labels(*labels, kind) for kind in kinds)
+        for child, count in zip(children, (prompt, cached, completion, reasoning), strict=True):
+            if count:
+                child.inc(count)
+
+    def _counter(self, family: str, labels: tuple[str, ...]) -> Counter:
+        return Counter(_name(family), FAMILIES[family], labels, registry=self.registry)
+
+    def _histogram(self, family: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(_name(family), FAMILIES[family], labels, registry=self.registry, buckets=buckets)
+
+    def _gauge(self, family: str) -> Gauge:
+        return Gauge(_name(family), FAMILIES[family], registry=self.registry)
+
+    def _money(self, family: str, labels: tuple[str, ...]) -> MoneyCounter:
+        money = MoneyCounter(family, labels)
+        self.registry.register(money)
+        return money

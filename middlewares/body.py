@@ -1,0 +1,199 @@
+"""What is asked: the body is read within limits, parsed strictly, and our own fields are taken out of it.
+
+Rules: unknown fields pass untouched; a field that we know has the type OpenAI gives it or is refused by name; duplicate
+names, NaN and Infinity are refused, because two readers could understand them differently; credential-like fields never
+go upstream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from middlewares.call import CALL
+from middlewares.errors import Refusal, invalid
+from middlewares.options import OWN_FIELDS, read_options
+from providers.catalogue import Catalogue, Model
+
+LARGEST_MAX_TOKENS: Final = 10_000_000
+"""Ten times the largest context of any model; beyond it a number is a mistake."""
+LARGEST_N: Final = 16
+
+# Fields that look like credentials or addresses: some clients send them, no provider may see them.
+CREDENTIAL_FIELDS: Final = frozenset({"api_key", "api_base", "base_url", "organization"})
+
+_TEXT, _NUMBER, _WHOLE, _FLAG, _OBJECT, _LIST = (
+    "a text",
+    "a number",
+    "a whole number",
+    "true or false",
+    "an object",
+    "a list",
+)
+
+# OpenAI's chat completion fields and the kinds each may have; null means absent everywhere.
+_KINDS: Final[dict[str, tuple[str, ...]]] = {
+    "model": (_TEXT,),
+    "messages": (_LIST,),
+    "stream": (_FLAG,),
+    "stream_options": (_OBJECT,),
+    "max_tokens": (_WHOLE,),
+    "max_completion_tokens": (_WHOLE,),
+    "n": (_WHOLE,),
+    "temperature": (_NUMBER,),
+    "top_p": (_NUMBER,),
+    "presence_penalty": (_NUMBER,),
+    "frequency_penalty": (_NUMBER,),
+    "seed": (_WHOLE,),
+    "logprobs": (_FLAG,),
+    "top_logprobs": (_WHOLE,),
+    "logit_bias": (_OBJECT,),
+    "stop": (_TEXT, _LIST),
+    "tools": (_LIST,),
+    "tool_choice": (_TEXT, _OBJECT),
+    "parallel_tool_calls": (_FLAG,),
+    "response_format": (_OBJECT,),
+    "user": (_TEXT,),
+    "metadata": (_OBJECT,),
+}
+
+
+def body(max_bytes: int, read_seconds: float, catalogue: Callable[[], Catalogue]) -> Middleware:
+    """Set the call's request, options, model and streaming. ``catalogue`` gives the one in force now."""
+
+    @web.middleware
+    async def read_body(request: web.Request, handler: Handler) -> web.StreamResponse:
+        call = request[CALL]
+        document = parse(await _read(request, max_bytes, read_seconds))
+        call.options = read_options(document, request.headers)
+        check_fields(document)
+        call.model = find_model(catalogue(), document["model"])
+        call.streamed = document.get("stream") is True
+        stream_options = document.get("stream_options") or {}
+        call.wants_usage = call.streamed and stream_options.get("include_usage") is True
+        call.request = {
+            name: value for name, value in document.items() if name not in OWN_FIELDS and name not in CREDENTIAL_FIELDS
+        }
+        return await handler(request)
+
+    return read_body
+
+
+async def _read(request: web.Request, max_bytes: int, read_seconds: float) -> bytes:
+    """The whole body, decompressed (gzip and deflate), within its limits of size and time."""
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if encoding not in ("identity", "gzip", "deflate"):
+        raise Refusal("unsupported_encoding", f"a body may be gzip or deflate, not {encoding[:40]}")
+    if (request.content_length or 0) > max_bytes:
+        raise _too_large(max_bytes)
+    parts = bytearray()
+    try:
+        async with asyncio.timeout(read_seconds):
+            while part := await request.content.readany():
+                parts += part
+                if len(parts) > max_bytes:
+                    raise _too_large(max_bytes)
+    except TimeoutError:
+        raise Refusal("request_timeout", f"the body did not arrive within {read_seconds:g} seconds") from None
+    except (web.PayloadAccessError, web.RequestPayloadError) as error:
+        raise Refusal("invalid_json", "the body could not be read to its end") from error
+    return bytes(parts)
+
+
+def _too_large(max_bytes: int) -> Refusal:
+    return Refusal("request_too_large", f"the body is larger than {max_bytes} bytes")
+
+
+def parse(document: bytes) -> dict[str, Any]:
+    """The JSON object in ``document``. Raises Refusal for anything else, naming a duplicate field."""
+    try:
+        parsed = json.loads(
+            document, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite
+        )
+    except Refusal:
+        raise
+    except (ValueError, RecursionError):
+        raise Refusal("invalid_json", "the body is not valid JSON") from None
+    if not isinstance(parsed, dict):
+        raise Refusal("invalid_json", "the body must be a JSON object")
+    return parsed
+
+
+def check_fields(document: Mapping[str, Any]) -> None:
+    """Raise a Refusal that names the first known field with a wrong kind or a value out of range."""
+    for name, kinds in _KINDS.items():
+        value = document.get(name)
+        if value is not None and not any(_is(value, kind) for kind in kinds):
+            raise invalid(name, f"{name} must be {' or '.join(kinds)}")
+    if not document.get("model"):
+        raise invalid("model", "model is missing: name one of the models in GET /v1/models")
+    messages = document.get("messages")
+    if not messages:
+        raise invalid("messages", "messages must be a list of at least one message")
+    for position, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise invalid(f"messages[{position}]", f"messages[{position}] must be an object with a role")
+    _check_limits(document)
+
+
+def _check_limits(document: Mapping[str, Any]) -> None:
+    limits = [document.get("max_tokens"), document.get("max_completion_tokens")]
+    for name, value in zip(("max_tokens", "max_completion_tokens"), limits, strict=True):
+        if value is not None and not 1 <= value <= LARGEST_MAX_TOKENS:
+            raise invalid(name, f"{name} must be at least 1 and at most {LARGEST_MAX_TOKENS}")
+    if None not in limits and limits[0] != limits[1]:
+        raise invalid("max_tokens", "max_tokens and max_completion_tokens are both set and differ: send one of them")
+    n = document.get("n")
+    if n is not None and not 1 <= n <= LARGEST_N:
+        raise invalid("n", f"n must be between 1 and {LARGEST_N}")
+
+
+def find_model(catalogue: Catalogue, name: str) -> Model:
+    """The model of this name or alias, spelled exactly. Raises a 404 Refusal with the nearest names."""
+    model = catalogue.find(name)
+    if model is None:
+        nearest = catalogue.suggest(name)
+        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else "; GET /v1/models lists all"
+        raise Refusal(
+            "model_not_found", f"there is no model {name[:100]!r}{hint}", param="model", suggestions=list(nearest)
+        )
+    return model
+
+
+def _is(value: object, kind: str) -> bool:
+    if kind == _TEXT:
+        return isinstance(value, str)
+    if kind == _WHOLE:
+        return type(value) is int
+    if kind == _NUMBER:
+        return type(value) in (int, float)
+    if kind == _FLAG:
+        return isinstance(value, bool)
+    return isinstance(value, dict if kind == _OBJECT else list)
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise Refusal("invalid_json", f"the field {name[:100]!r} stands twice in one object", param=name[:100])
+            seen.add(name)
+    return found
+
+
+def _no_constant(word: str) -> float:
+    raise Refusal("invalid_json", f"{word} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise Refusal("invalid_json", f"the number {text[:40]} is too large")
+    return value

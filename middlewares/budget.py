@@ -1,0 +1,283 @@
+"""The most a call can cost is held before anybody is called, and what it did cost is taken once, when it is over.
+
+Hold and settlement stand in one function, visibly paired: the caller may vanish at any await, the provider may fail in any
+way, and every way out of `handler` leads through the same `finally`. A settlement that the database cannot take at that
+moment is offered again until it can; it is written under the request's id, so offering it twice takes nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from billing.bound import prompt_token_bound, text_bytes
+from billing.matrix import Ending, UsageSource
+from billing.money import Money, format_usd
+from billing.pricing import NOTHING, Fee, affordable_completion_tokens, bound
+from billing.usage import Usage
+from metrics.instruments import Instruments
+from middlewares.byok import BYOK
+from middlewares.call import CALL, Call
+from middlewares.errors import Refusal, invalid, status_of
+from providers.catalogue import Catalogue
+from providers.health import Health
+from providers.selection import Need, Offer, PassedOver, Selection, need_of, select, within
+from storage.accounts import AccountInactive
+from storage.calls import CallRow
+from storage.connection import StorageUnavailable
+from storage.ledger import Balance, InsufficientCredit, Ledger, Settlement
+
+SETTLE_WAIT_SECONDS: Final = 10.0
+"""How long the last bytes of an answer wait for the books. After that the caller is told, and settling goes on."""
+SETTLE_PAUSES_SECONDS: Final = (0.05, 0.2, 0.5, 1.0)
+"""Waits between tries to settle; the last one repeats."""
+LONGEST_CALL_SECONDS: Final = 24 * 3600
+"""A hold's deadline. It is the owner's heartbeat that frees a hold earlier, when its process dies."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSettings:
+    """Fees and the free part of BYOK."""
+
+    fee: Fee
+    byok_fee: Fee
+    byok_free_requests_per_month: int
+
+
+async def settle(ledger: Ledger, settlement: Settlement) -> Balance:
+    """Settle; raises StorageUnavailable when the books stay out of reach for too long. Either way, and also when the waiting
+    caller is cancelled, the ledger goes on trying until it is done."""
+    give_up = asyncio.get_running_loop().time() + SETTLE_WAIT_SECONDS
+    pauses = iter(SETTLE_PAUSES_SECONDS)
+    try:
+        while True:
+            try:
+                return await ledger.settle(settlement)
+            except StorageUnavailable:
+                pause = next(pauses, SETTLE_PAUSES_SECONDS[-1])
+                if asyncio.get_running_loop().time() + pause > give_up:
+                    raise
+                await asyncio.sleep(pause)
+    except (StorageUnavailable, asyncio.CancelledError):
+        ledger.settle_in_background(settlement)
+        raise
+
+
+def budget(
+    ledger: Ledger,
+    settings: BudgetSettings,
+    catalogue: Callable[[], Catalogue],
+    health: Health,
+    instruments: Instruments,
+) -> Middleware:
+    """Choose who may serve, hold what the dearest of them can cost, and settle when the call is over."""
+
+    @web.middleware
+    async def hold_and_settle(request: web.Request, handler: Handler) -> web.StreamResponse:
+        call = request[CALL]
+        call.prompt_bytes = text_bytes(call.request)
+        need = need_of(call.request, prompt_token_bound(call.request), call.prompt_bytes)
+        selection = _select(call, need, settings, catalogue(), health)
+        await _hold(call, need, selection, ledger, settings)
+        status = 500
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        except BaseException as error:
+            status = status_of(error)
+            raise
+        finally:
+            await _close(call, request.path, status, ledger, instruments)
+
+    return hold_and_settle
+
+
+def _select(call: Call, need: Need, settings: BudgetSettings, catalogue: Catalogue, health: Health) -> Selection:
+    """The candidates in order. Raises a Refusal that says what stood against them when there is none."""
+    key = call.provider_key
+    selection = select(
+        catalogue,
+        call.model,
+        need,
+        call.options.wish,
+        instant=call.started_at,
+        fee=settings.fee if key is None else settings.byok_fee,
+        standing_of=health.standing,
+        key_provider=key.provider if key is not None else None,
+    )
+    if not selection.offers:
+        raise nobody_can_serve(call.model.id, need, selection.passed_over)
+    return selection
+
+
+def nobody_can_serve(model: str, need: Need, passed_over: tuple[PassedOver, ...]) -> Refusal:
+    """The refusal that names the requirement which no candidate met; the caller's own fault before ours."""
+    reasons: dict[str, PassedOver] = {}
+    for passed in passed_over:
+        reasons.setdefault(passed.reason, passed)
+    if (found := reasons.get("max_tokens_too_large")) is not None:
+        return invalid("max_tokens", f"max_tokens is {need.max_tokens}, but {found.model} gives at most {found.detail}")
+    if (found := reasons.get("context_too_small")) is not None:
+        return Refusal(
+            "context_length_exceeded",
+            f"the prompt does not fit {found.model}, which takes {found.detail} tokens in all",
+        )
+    if (found := reasons.get("missing_capability")) is not None:
+        field = {"n": "n", "tools": "tools", "vision": "messages"}.get(found.detail, "response_format")
+        return invalid(field, f"{found.model} does not offer what the request needs: {found.detail}")
+    if "too_dear" in reasons:
+        return invalid("provider.max_price", f"every provider of {model} is dearer than provider.max_price allows")
+    if "not_wanted" in reasons:
+        return invalid("provider", f"the provider field leaves no provider that serves {model}")
+    return Refusal("all_providers_unavailable", f"no provider of {model} is set up on this gateway at the moment")
+
+
+async def _hold(call: Call, need: Need, selection: Selection, ledger: Ledger, settings: BudgetSettings) -> None:
+    """Set the call's hold, balance and offers, or refuse with 402."""
+    assert call.account_id is not None, "auth comes first"
+    deadline = int((call.started_at.timestamp() + LONGEST_CALL_SECONDS) * 1_000_000)
+    offers = selection.offers
+    try:
+        if call.mode == BYOK:
+            held = await ledger.hold_byok(
+                call.request_id,
+                call.account_id,
+                month=f"{call.started_at:%Y-%m}",
+                free_requests=settings.byok_free_requests_per_month,
+                fee_bound=max(offer.most for offer in offers),
+                deadline=deadline,
+            )
+            call.offers = offers
+        else:
+            amounts = sorted({offer.most for offer in offers}, reverse=True)
+            held = await ledger.hold(
+                call.request_id,
+                call.account_id,
+                amounts,
+                at_least=_least(offers, need, settings.fee) if need.max_tokens is None else None,
+                deadline=deadline,
+            )
+            call.offers = within(offers, held.amount, need, need.prompt_token_bound, settings.fee)
+    except InsufficientCredit as error:
+        raise _insufficient(error, offers, need, settings.fee, call) from None
+    except AccountInactive:
+        raise Refusal("account_deactivated", "this account is deactivated") from None
+    call.hold = held.amount
+    call.balance = held.balance.balance
+    call.free_byok = held.free_byok
+
+
+def _least(offers: tuple[Offer, ...], need: Need, fee: Fee) -> Money:
+    """What an answer of one token costs at the cheapest candidate: below it not even a shorter answer can be afforded."""
+    return min(bound(offer.rates, need.prompt_token_bound, need.n, fee) for offer in offers)
+
+
+def _insufficient(error: InsufficientCredit, offers: tuple[Offer, ...], need: Need, fee: Fee, call: Call) -> Refusal:
+    """402 with what a program needs to do better, and OpenRouter's sentence for people."""
+    fields: dict[str, Any] = {"available_usd": format_usd(error.available)}
+    if call.mode == BYOK:
+        fields["required_usd"] = format_usd(error.required)
+        return Refusal(
+            "insufficient_credits",
+            "the month's free requests with provider keys are used up, and the balance does not cover the fee",
+            **fields,
+        )
+    fields["required_usd"] = format_usd(min(offer.most for offer in offers))
+    affordable = max(
+        (affordable_completion_tokens(offer.rates, need.prompt_token_bound, error.available, fee) or 0) // need.n
+        for offer in offers
+    )
+    fields["affordable_max_tokens"] = affordable
+    asked = need.max_tokens if need.max_tokens is not None else max(offer.max_tokens for offer in offers)
+    return Refusal(
+        "insufficient_credits",
+        "This request requires more credits, or fewer max_tokens. "
+        f"You requested up to {asked} tokens, but can only afford {affordable}.",
+        param="max_tokens" if need.max_tokens is not None else None,
+        **fields,
+    )
+
+
+async def _close(call: Call, path: str, status: int, ledger: Ledger, instruments: Instruments) -> None:
+    """Settle what was tried, or give back what was held for nothing."""
+    assert call.account_id is not None, "auth comes first"
+    if not call.attempts:
+        balance = await ledger.release(call.request_id, call.account_id)
+        call.cost = 0
+    else:
+        settlement = _settlement(call, path, status)
+        balance = await settle(ledger, settlement)
+        call.cost = settlement.row.cost
+        _count(settlement, instruments)
+    call.balance = balance.balance
+
+
+def _settlement(call: Call, path: str, status: int) -> Settlement:
+    """The call as the books keep it."""
+    assert call.account_id is not None, "auth comes first"
+    assert call.mode is not None, "byok comes first"
+    bill, offer = call.bill, call.offer
+    usage = bill.usage if bill is not None else Usage(0, 0)
+    charge, absorbed = (call.charge, call.absorbed) if bill is not None else (NOTHING, 0)
+    answer = call.answer
+    now = asyncio.get_running_loop().time()
+    first_content = answer.first_content_at if answer is not None else None
+    row = CallRow(
+        request_id=call.request_id,
+        created=int(call.started_at.timestamp() * 1_000_000),
+        account_id=call.account_id,
+        key_id=call.key_id,
+        path=path,
+        requested_model=call.model.id,
+        model=offer.model.id if offer is not None else None,
+        provider=offer.provider_name if offer is not None else None,
+        mode=call.mode,
+        payer="provider_key" if call.mode == BYOK else "credits",
+        streamed=call.streamed,
+        status=status,
+        billing_outcome=(bill.ending if bill is not None else Ending.FAILED).value,
+        usage_source=bill.usage_source if bill is not None else None,
+        estimated=bill is not None and bill.usage_source == UsageSource.ESTIMATED,
+        anomalous=absorbed > 0,
+        prompt_tokens=usage.prompt_tokens,
+        cached_tokens=usage.cached_tokens,
+        completion_tokens=usage.completion_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        provider_cost=charge.provider_cost,
+        fee=charge.fee,
+        cost=charge.cost,
+        absorbed=absorbed,
+        price_version=offer.price.version if offer is not None else None,
+        latency_ms=int((now - call.started) * 1000),
+        first_content_ms=int((first_content - call.started) * 1000) if first_content is not None else None,
+    )
+    return Settlement(
+        request_id=call.request_id,
+        account_id=call.account_id,
+        provider_cost=charge.provider_cost,
+        fee=charge.fee,
+        absorbed=absorbed,
+        byok=call.mode == BYOK,
+        delivered=bill is not None and bill.payable,
+        row=row,
+        attempts=tuple(call.attempts),
+    )
+
+
+def _count(settlement: Settlement, instruments: Instruments) -> None:
+    """The metrics of money and tokens: the same numbers as the row that was just written."""
+    row = settlement.row
+    if row.provider is None or row.model is None:
+        return
+    instruments.spend(row.provider, row.model, row.mode, row.cost, row.absorbed)
+    instruments.tokens(
+        row.provider, row.model, row.prompt_tokens, row.cached_tokens, row.completion_tokens, row.reasoning_tokens
+    )
+    for attempt in settlement.attempts:
+        instruments.upstream_cost(attempt.provider, attempt.model, attempt.upstream_cost)

@@ -1,0 +1,71 @@
+"""Who pays a call, and with which key: the account's credits, or a provider key of the caller's own (BYOK).
+
+A provider key goes to the provider it belongs to and nowhere else; a byok call never falls over to the operator's key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from middlewares.call import CALL, Call, ProviderKey
+from middlewares.errors import Refusal, invalid
+from providers.catalogue import Catalogue, Model
+from storage.provider_keys import ProviderKeys
+
+STANDARD = "standard"
+BYOK = "byok"
+
+
+def byok(provider_keys: ProviderKeys, catalogue: Callable[[], Catalogue]) -> Middleware:
+    """Set the call's mode and, in byok mode, its provider key."""
+
+    @web.middleware
+    async def decide_payer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        call = request[CALL]
+        key = call.options.provider_key
+        if key is not None:
+            _check_provider(key.provider, call, catalogue())
+        elif call.options.payer != "credits_only":
+            key = await _registered_key(provider_keys, call)
+        if key is None and call.options.payer == "byok_only":
+            raise Refusal(
+                "invalid_provider_key",
+                f"payer is byok_only, but no provider key for {_provider_of(call.model)} is registered or sent",
+                param="payer",
+            )
+        call.provider_key = key
+        call.mode = STANDARD if key is None else BYOK
+        return await handler(request)
+
+    return decide_payer
+
+
+async def _registered_key(provider_keys: ProviderKeys, call: Call) -> ProviderKey | None:
+    """The key the account registered for the model's first provider, if any."""
+    assert call.account_id is not None, "auth comes first"
+    provider = _provider_of(call.model)
+    key = await provider_keys.find_for(call.account_id, provider)
+    return None if key is None else ProviderKey(provider, key.api_key)
+
+
+def _provider_of(model: Model) -> str:
+    return model.upstreams[0].provider.name
+
+
+def _check_provider(provider: str, call: Call, catalogue: Catalogue) -> None:
+    """A key for a provider that neither the model nor an allowed stand-in has is refused, naming both."""
+    model = call.model
+    serving = [upstream.provider.name for upstream in model.upstreams]
+    if call.options.wish.allow_fallbacks:
+        for name in call.options.wish.models or model.equivalents:
+            equivalent = catalogue.find(name)
+            if equivalent is not None:
+                serving += [upstream.provider.name for upstream in equivalent.upstreams]
+    if provider not in serving:
+        raise invalid(
+            "provider_key.provider",
+            f"the provider key is for {provider[:60]!r}, but {model.id} is served by {', '.join(dict.fromkeys(serving))}",
+        )

@@ -1,0 +1,191 @@
+"""The facts about one call, and who decides each.
+
+A `Call` is one client request on its way through. Each fact has one writer (`WRITERS`; a test walks the source and checks
+it), and a fact that is read before its writer has run raises `FactNotDecided`: a middleware in the wrong place fails
+loudly in the first test and not with a default in production.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from billing.matrix import Bill, Ending
+from billing.money import Money
+from billing.pricing import Charge
+from billing.usage import Usage, UsageTally
+from providers.catalogue import Model
+from providers.selection import Offer, Wish
+from storage.calls import AttemptRow
+
+if TYPE_CHECKING:
+    from providers.errors import UpstreamError
+
+
+class FactNotDecided(Exception):
+    """A fact of a call is read before the middleware that decides it has run: the chain is in the wrong order."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderKey:
+    """A caller's own key at a provider; `shown` is all that may ever be logged of it."""
+
+    provider: str
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Our own fields of a request body, taken out before anything goes upstream."""
+
+    wish: Wish
+    """Which candidates the caller wants, and in which order."""
+    provider_key: ProviderKey | None
+    """An inline provider key: this call is paid at the provider."""
+    payer: str
+    """auto, byok_only, credits_only or byok_then_credits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pricing:
+    """How one attempt is priced: fixed at the start of the call."""
+
+    price_version: str
+    charge_for: Callable[[Usage], tuple[Charge, Money]]
+    """Usage → what the account pays (never more than was held) and what the operator absorbs."""
+
+
+class Answer:
+    """What is known of one attempt's answer, filled in by chat and relay as its bytes pass."""
+
+    __slots__ = ("ending", "failure", "finished", "first_content_at", "produced_bytes", "tally")
+
+    def __init__(self) -> None:
+        self.tally = UsageTally()
+        """Usage as the upstream reports it."""
+        self.produced_bytes = 0
+        """UTF-8 bytes of text the upstream produced: answer, reasoning, tool arguments."""
+        self.finished = False
+        """Whether a finish reason was seen."""
+        self.first_content_at: float | None = None
+        """When the first content arrived, on the event loop's clock."""
+        self.ending: Ending | None = None
+        """How the answer ended; None while it has not, or when there was none."""
+        self.failure: UpstreamError | None = None
+        """What the provider did, where the answer broke after its first byte had reached the client."""
+
+
+# Which module decides each fact. A fact with two writers is first set to its empty value by the one named first.
+WRITERS: Final[dict[str, tuple[str, ...]]] = {
+    "request_id": ("correlate",),
+    "stream": ("correlate", "relay"),
+    "cost": ("correlate", "budget"),
+    "balance": ("correlate", "budget"),
+    "hold": ("correlate", "budget"),
+    "max_tokens_clamp": ("correlate", "metering"),
+    "attempts": ("correlate",),
+    "offer": ("correlate", "routing"),
+    "mode": ("correlate", "byok"),
+    "shown": ("correlate", "headers"),
+    "started_at": ("observe",),
+    "started": ("observe",),
+    "account_id": ("observe", "auth"),
+    "key_id": ("auth",),
+    "limit_state": ("correlate", "rate_limit"),
+    "request": ("body",),
+    "options": ("body",),
+    "model": ("body",),
+    "streamed": ("body",),
+    "wants_usage": ("body",),
+    "provider_key": ("byok",),
+    "free_byok": ("budget",),
+    "offers": ("budget",),
+    "prompt_bytes": ("budget",),
+    "attempt_until": ("routing",),
+    "pricing": ("metering",),
+    "answer": ("correlate", "metering"),
+    "bill": ("correlate", "metering"),
+    "charge": ("metering",),
+    "absorbed": ("metering",),
+}
+
+
+class Call:
+    """One client request and what has been decided about it so far."""
+
+    __slots__ = tuple(WRITERS)
+
+    request_id: str
+    """Ours, unique, time-ordered; the key of its hold, its entries and its billing-log row."""
+    stream: web.StreamResponse | None
+    """The streamed answer once its headers have left: from then on nobody else may answer."""
+    cost: Money | None
+    """What the account paid; None until settled."""
+    balance: Money | None
+    """The account's balance as of the last hold or settlement; None in byok mode."""
+    hold: Money | None
+    """What was set aside: the most this call can cost."""
+    max_tokens_clamp: int | None
+    """The max_tokens that we chose because the balance covers no more."""
+    attempts: list[AttemptRow]
+    """What was tried, in order; grows as routing tries."""
+    offer: Offer | None
+    """The candidate being tried, in the end the one that served."""
+    mode: str | None
+    """standard or byok; None until decided."""
+    shown: bool
+    """Whether the answer's headers tell mode, cost, provider and so on."""
+    started_at: datetime
+    """When the call came in, UTC: the instant whose prices count."""
+    started: float
+    """The same on the event loop's clock."""
+    account_id: str | None
+    """Who pays; None until authenticated."""
+    key_id: str
+    """The key the caller used."""
+    limit_state: tuple[int, int, float] | None
+    """Rate limit: limit, remaining, seconds until it is whole again."""
+    request: Mapping[str, Any]
+    """The body that may go upstream: parsed, checked, without our own and credential-like fields."""
+    options: Options
+    """Our own fields of the body."""
+    model: Model
+    """The public model asked for."""
+    streamed: bool
+    """Whether the caller wants a stream."""
+    wants_usage: bool
+    """Whether the caller asked for the usage chunk of a stream."""
+    provider_key: ProviderKey | None
+    """The caller's provider key that pays in byok mode."""
+    free_byok: bool
+    """Whether this byok call is within the month's free requests."""
+    offers: tuple[Offer, ...]
+    """The candidates that may serve, in order, each priced and covered by the hold."""
+    prompt_bytes: int
+    """UTF-8 bytes of the prompt's text, for an estimate."""
+    attempt_until: float
+    """When the current attempt must have given its first content (plain: its whole answer), on the loop's clock."""
+    pricing: Pricing
+    """How the current attempt is priced."""
+    answer: Answer | None
+    """What is known of the current attempt's answer."""
+    bill: Bill | None
+    """What is charged for; None when no attempt gave an answer."""
+    charge: Charge
+    """What the account pays for ``bill``."""
+    absorbed: Money
+    """What the answer cost beyond the hold."""
+
+    def __getattr__(self, name: str) -> Any:
+        writers = WRITERS.get(name)
+        if writers is None:
+            raise AttributeError(name)
+        raise FactNotDecided(f"call.{name} is read before {' or '.join(writers)} has decided it")
+
+
+CALL: Final = web.RequestKey("call", Call)
+"""Where a request carries its call."""

@@ -1,0 +1,132 @@
+"""Our own fields of a request body: what each may hold, and what they ask of routing and payment.
+
+They are read here and never sent upstream. OpenRouter's `provider` object is understood as OpenRouter documents it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from billing.pricing import InvalidPrice, rate
+from middlewares.call import Options, ProviderKey
+from middlewares.errors import invalid
+from providers.selection import STRATEGIES, Wish
+
+OWN_FIELDS: Final = frozenset({"routing", "provider_key", "payer", "models", "provider", "session_id"})
+PAYERS: Final = ("auto", "byok_only", "credits_only")
+SORTS: Final = ("price", "latency", "throughput")
+LARGEST_LIST: Final = 16
+"""Models or providers a caller may list; every candidate costs a look."""
+
+_SUFFIXES: Final = {":floor": "price", ":nitro": "throughput"}
+_PROVIDER_FIELDS: Final = frozenset(
+    {"order", "only", "ignore", "allow_fallbacks", "sort", "max_price", "require_parameters"}
+)
+
+
+def read_options(document: dict[str, Any], headers: Mapping[str, str]) -> Options:
+    """The options in ``document``; a sorting suffix is cut off its ``model``. Raises a Refusal naming the field."""
+    sort = ""
+    model = document.get("model")
+    if isinstance(model, str):
+        for suffix, meaning in _SUFFIXES.items():
+            if model.endswith(suffix):
+                document["model"] = model[: -len(suffix)]
+                sort = meaning
+    return Options(
+        wish=_read_wish(document, sort),
+        provider_key=_read_provider_key(document.get("provider_key"), headers),
+        payer=_one_of("payer", document.get("payer"), PAYERS, "auto"),
+    )
+
+
+def _read_wish(document: Mapping[str, Any], sort: str) -> Wish:
+    provider = document.get("provider")
+    if provider is None:
+        provider = {}
+    if not isinstance(provider, dict):
+        raise invalid("provider", 'provider must be an object such as {"order": ["deepseek"]}')
+    for name in provider:
+        if name not in _PROVIDER_FIELDS:
+            raise invalid(f"provider.{name[:60]}", f"provider has no field {name[:60]!r}")
+    if provider.get("sort") is not None:
+        sort = _one_of("provider.sort", provider["sort"], SORTS, "")
+    max_price = provider.get("max_price")
+    if max_price is None:
+        max_price = {}
+    if not isinstance(max_price, dict):
+        raise invalid("provider.max_price", "provider.max_price must be an object with prompt and completion")
+    return Wish(
+        strategy=_one_of("routing", document.get("routing"), STRATEGIES, "auto"),
+        models=_names("models", document.get("models")),
+        order=_names("provider.order", provider.get("order")),
+        only=_names("provider.only", provider.get("only")),
+        ignore=_names("provider.ignore", provider.get("ignore")),
+        allow_fallbacks=_flag("provider.allow_fallbacks", provider.get("allow_fallbacks"), default=True),
+        sort=sort,
+        max_input_price=_price("provider.max_price.prompt", max_price.get("prompt")),
+        max_output_price=_price("provider.max_price.completion", max_price.get("completion")),
+        require_parameters=_flag("provider.require_parameters", provider.get("require_parameters"), default=False),
+    )
+
+
+def _read_provider_key(value: object, headers: Mapping[str, str]) -> ProviderKey | None:
+    """`provider_key` of the body, or the header X-Provider-Key as ``provider:key``."""
+    if value is None:
+        header = headers.get("X-Provider-Key")
+        if header is None:
+            return None
+        provider, colon, key = header.partition(":")
+        if not colon or not provider or not key.strip():
+            raise invalid("X-Provider-Key", "X-Provider-Key must read <provider>:<key>")
+        return ProviderKey(provider.strip(), key.strip())
+    if not isinstance(value, dict) or set(value) != {"provider", "api_key"}:
+        raise invalid("provider_key", "provider_key must be an object with provider and api_key, and nothing else")
+    provider, key = value["provider"], value["api_key"]
+    if (
+        not isinstance(provider, str)
+        or not isinstance(key, str)
+        or not key
+        or not key.isascii()
+        or not key.isprintable()
+    ):
+        raise invalid("provider_key", "provider_key.provider and provider_key.api_key must be texts")
+    return ProviderKey(provider, key)
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...], default: str) -> str:
+    if value is None:
+        return default
+    if not isinstance(value, str) or value not in allowed:
+        raise invalid(name, f"{name} must be one of {', '.join(allowed)}")
+    return value
+
+
+def _flag(name: str, value: object, *, default: bool) -> bool:
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise invalid(name, f"{name} must be true or false")
+    return value
+
+
+def _names(name: str, value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > LARGEST_LIST or not all(isinstance(item, str) for item in value):
+        raise invalid(name, f"{name} must be a list of at most {LARGEST_LIST} names")
+    return tuple(value)
+
+
+def _price(name: str, value: object) -> int | None:
+    """USD per million tokens, as OpenRouter takes it; a number or a decimal text."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise invalid(name, f"{name} must be a price in USD per million tokens")
+    try:
+        return rate(Decimal(str(value)))
+    except (InvalidOperation, InvalidPrice):
+        raise invalid(name, f"{name} must be a price in USD per million tokens") from None
