@@ -73,17 +73,14 @@ class ChunkStream:
             events = self._reader.feed(data)
         except EventTooLarge as error:
             raise AnswerUnreadable(str(error)) from error
-        if not events or self.is_over:
-            self.progressed = False
-            return b""
         self.progressed = False
         out = []
         for event in events:
+            if self.is_over:
+                break
             passed = self._read(event)
             if passed:
                 out.append(passed)
-            if self.is_over:
-                break
         if len(out) == 1:
             return self._without_secret(out[0])
         return self._without_secret(b"".join(out))
@@ -127,7 +124,7 @@ class ChunkStream:
         choices = chunk.get("choices")
         if isinstance(choices, list):
             for choice in choices:
-                if isinstance(choice, Mapping):
+                if isinstance(choice, dict):
                     self._take_choice(choice)
             if not choices and usage is not None and not self._wants_usage:
                 return b""
@@ -142,7 +139,7 @@ class ChunkStream:
         choices = chunk.get("choices")
         if isinstance(choices, list):
             for choice in choices:
-                if isinstance(choice, Mapping) and choice.get("usage") is not None:
+                if isinstance(choice, dict) and choice.get("usage") is not None:
                     self._tally.take(choice["usage"])
         usage = chunk.get("usage")
         if usage is not None:
@@ -151,9 +148,9 @@ class ChunkStream:
 
     def _take_choice(self, choice: Mapping[str, Any]) -> None:
         delta = choice.get("delta")
-        if not isinstance(delta, Mapping):
+        if not isinstance(delta, dict):
             delta = choice.get("message")
-        if isinstance(delta, Mapping) and has_content(delta):
+        if isinstance(delta, dict) and has_content(delta):
             self.produced = self.begun = True
         if choice.get("finish_reason") is not None:
             self.finished = self.begun = True
@@ -242,10 +239,12 @@ def chunks_of_answer(answer: Mapping[str, Any], created: int) -> list[bytes]:
     contents, finishes = [], []
     for position, choice in enumerate(answer.get("choices") or []):
         index = choice.get("index", position)
-        message = dict(choice.get("message") or {})
+        said = choice.get("message")
+        message = dict(said) if isinstance(said, Mapping) else {}
         message["role"] = "assistant"
         if isinstance(calls := message.get("tool_calls"), list):
-            message["tool_calls"] = [{"index": number, **call} for number, call in enumerate(calls)]
+            numbered = enumerate(call for call in calls if isinstance(call, Mapping))
+            message["tool_calls"] = [{"index": number, **call} for number, call in numbered]
         contents.append({"index": index, "delta": message, "finish_reason": None})
         finishes.append({"index": index, "delta": {}, "finish_reason": choice.get("finish_reason") or "stop"})
     chunks = [{**head, "choices": contents}, {**head, "choices": finishes}]

@@ -165,7 +165,7 @@ class OpenAIDialect:
             return self._error(error_class, complaint, "The provider reported an error without a message.", status, {})
         if isinstance(choices, list):
             for choice in choices:
-                reason = choice.get("finish_reason") if isinstance(choice, Mapping) else None
+                reason = choice.get("finish_reason") if isinstance(choice, dict) else None
                 if isinstance(reason, str) and reason in _GAVE_UP:
                     return _GAVE_UP[reason](f"The provider gave up: {reason}.", code=reason)
         return None
@@ -218,7 +218,7 @@ class OpenAIDialect:
         tools = request.get("tools")
         if self.function_tools_only and isinstance(tools, list):
             for tool in tools:
-                if isinstance(tool, Mapping) and tool.get("type", "function") != "function":
+                if isinstance(tool, dict) and tool.get("type", "function") != "function":
                     raise RequestRefused(
                         "tools: only tools of type function are offered with this provider.",
                         code="unsupported_parameter",
@@ -232,7 +232,7 @@ class OpenAIDialect:
             return
         options = body.get("stream_options")
         # Usage is what we bill by, so it is asked for whether the caller wants to see it or not.
-        body["stream_options"] = {**(options if isinstance(options, Mapping) else {}), "include_usage": True}
+        body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
 
     def _set_limit(self, body: dict[str, Any], ask: Ask) -> None:
         name = self.limit_field
@@ -248,7 +248,7 @@ def _complains(answer: Mapping[str, Any], choices: object) -> bool:
     if answer.get("error"):
         return True
     base_resp = answer.get("base_resp")
-    if isinstance(base_resp, Mapping) and base_resp.get("status_code") not in (None, 0, "0", ""):
+    if isinstance(base_resp, dict) and base_resp.get("status_code") not in (None, 0, "0", ""):
         return True
     # Flat: DashScope's native {"code", "message"}, Zhipu's {"code": 401, "msg", "success": false}. No chunk has these.
     return not choices and bool(answer.get("code")) and (isinstance(answer.get("message", answer.get("msg")), str))

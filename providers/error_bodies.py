@@ -55,7 +55,7 @@ def read_complaint(body: bytes) -> Complaint:
     parsed = _json_or_sse(text)
     if isinstance(parsed, list) and parsed:
         parsed = parsed[0]
-    if isinstance(parsed, Mapping):
+    if isinstance(parsed, dict):
         return complaint_in(parsed)
     if isinstance(parsed, str):
         return Complaint(clean(parsed))
@@ -68,13 +68,13 @@ def read_complaint(body: bytes) -> Complaint:
 def complaint_in(answer: Mapping[str, Any]) -> Complaint:
     """The complaint in a JSON object: OpenAI's ``error``, MiniMax's ``base_resp``, or flat ``code`` and ``message``."""
     error = answer.get("error")
-    if isinstance(error, Mapping):
+    if isinstance(error, dict):
         return Complaint(_message(error, "message", "msg"), _codes(error, "code", "type", "http_code", "status"))
     if isinstance(error, str) and error:
         message = _message(answer, "message", "msg", "error_description") or clean(error)
         return Complaint(message, (*_codes(answer, "code"), *_codes(answer, "error")))
     base_resp = answer.get("base_resp")
-    if isinstance(base_resp, Mapping) and base_resp.get("status_code"):
+    if isinstance(base_resp, dict) and base_resp.get("status_code"):
         return Complaint(_message(base_resp, "status_msg"), _codes(base_resp, "status_code"))
     return Complaint(_message(answer, "message", "msg", "detail"), _codes(answer, "code", "type", "status"))
 

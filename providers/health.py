@@ -33,6 +33,9 @@ class _Circuit:
     latency_seconds: float | None = None
     tokens_per_second: float | None = None
 
+    def standing(self, *, healthy: bool) -> Standing:
+        return Standing(healthy, self.latency_seconds, self.tokens_per_second)
+
 
 class Health:
     """Circuits and averages of every upstream. ``clock`` gives seconds and never runs backwards."""
@@ -54,22 +57,16 @@ class Health:
     def standing(self, key: HealthKey) -> Standing:
         """Healthy means: the circuit is closed, or it is due for a probe and none is under way."""
         circuit = self._circuits.get(key)
-        if circuit is None:
-            return Standing()
-        return Standing(
-            healthy=circuit.opened_at is None,
-            latency_seconds=circuit.latency_seconds,
-            tokens_per_second=circuit.tokens_per_second,
-        )
+        return Standing() if circuit is None else circuit.standing(healthy=self._takes_calls(circuit))
 
     def may_try(self, key: HealthKey) -> bool:
         """Whether a request may go there now; for an open circuit this reserves the one probe."""
         circuit = self._circuits.get(key)
-        if circuit is None or circuit.opened_at is None:
+        if circuit is None:
             return True
-        if circuit.probing or self._clock() - circuit.opened_at < self._open_seconds:
+        if not self._takes_calls(circuit):
             return False
-        circuit.probing = True
+        circuit.probing = circuit.opened_at is not None
         return True
 
     def seconds_until_probe(self, key: HealthKey) -> float:
@@ -112,7 +109,15 @@ class Health:
             circuit.probing = False
 
     def __iter__(self) -> Iterator[tuple[HealthKey, Standing]]:
-        return ((key, self.standing(key)) for key in list(self._circuits))
+        """Every upstream that was tried; here healthy means that its circuit is closed, whether a probe is due or not."""
+        return (
+            (key, circuit.standing(healthy=circuit.opened_at is None)) for key, circuit in [*self._circuits.items()]
+        )
+
+    def _takes_calls(self, circuit: _Circuit) -> bool:
+        if circuit.opened_at is None:
+            return True
+        return not circuit.probing and self._clock() - circuit.opened_at >= self._open_seconds
 
 
 def _smooth(average: float | None, value: float) -> float:

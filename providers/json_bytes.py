@@ -11,7 +11,11 @@ import re
 from typing import Final
 
 # Strings whole, so that brackets and colons inside them are not seen; then the brackets themselves.
-_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
+# A string that is never closed reaches to the end and is no string (its group is empty): looking for another one inside
+# it would take the square of its length.
+_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+("?)|[{}\[\]]', re.DOTALL)
+_QUOTE: Final = ord('"')
+_OPENING: Final = frozenset(b"{[")
 _COLON: Final = re.compile(rb"\s*:\s*")
 _SCALAR: Final = re.compile(rb"[^\s,}\]]+")
 
@@ -20,36 +24,45 @@ def find_value(document: bytes, name: bytes, start: int = 0) -> tuple[int, int] 
     """Where the value of the top-level ``name`` stands in the JSON object at or after ``start``: its first byte and the
     byte behind it. Of duplicates the last, as JSON readers take it. None where the object has no such name, or is cut."""
     quoted = b'"' + name + b'"'
-    depth = 0
+    # The name can stand nowhere else than where its bytes stand, so nothing before the last of those places but brackets
+    # and strings has to be looked at, and nothing behind its value.
+    last = document.rfind(quoted)
     found: tuple[int, int] | None = None
-    value_start = -1
-    value_depth = 0
-    for token in _TOKEN.finditer(document, start):
-        kind = document[token.start() : token.start() + 1]
-        if kind == b'"':
-            if depth == 1 and value_start < 0 and token.group() == quoted:
-                colon = _COLON.match(document, token.end())
-                if colon is None:
-                    continue
-                value_start, value_depth = colon.end(), depth
-                if document[value_start : value_start + 1] not in (b"{", b"[", b'"'):
-                    scalar = _SCALAR.match(document, value_start)
-                    if scalar is not None:
-                        found = scalar.span()
-                    value_start = -1
-            elif value_start == token.start():
-                found = token.span()
-                value_start = -1
-        elif kind in b"{[":
+    depth = 0
+    position = start
+    while position <= last and (token := _TOKEN.search(document, position)) is not None:
+        position = token.end()
+        kind = document[token.start()]
+        if kind in _OPENING:
             depth += 1
-        else:
+        elif kind != _QUOTE:
             depth -= 1
-            if value_start >= 0 and depth == value_depth:
-                found = (value_start, token.end())
-                value_start = -1
             if depth == 0:
                 break
+        elif depth == 1 and token.group() == quoted and (colon := _COLON.match(document, position)) is not None:
+            end = _end_of_value(document, colon.end())
+            if end is None:
+                return found
+            found = (colon.end(), end)
+            position = end
     return found
+
+
+def _end_of_value(document: bytes, start: int) -> int | None:
+    """The byte behind the JSON value that begins at ``start``; None where it is cut off."""
+    if document[start : start + 1] not in (b"{", b"[", b'"'):
+        scalar = _SCALAR.match(document, start)
+        return None if scalar is None else scalar.end()
+    depth = 0
+    for token in _TOKEN.finditer(document, start):
+        kind = document[token.start()]
+        if kind in _OPENING:
+            depth += 1
+        elif kind != _QUOTE:
+            depth -= 1
+        if depth == 0:
+            return token.end()
+    return None
 
 
 def replace_span(document: bytes, span: tuple[int, int], value: bytes) -> bytes:
@@ -72,7 +85,8 @@ class Renamer:
 
     def rename(self, event: bytes) -> bytes:
         """``event`` (an SSE event or a JSON document) with the model's public name; unchanged where it names no model."""
-        if self._prefix and event.startswith(self._prefix):
+        # A second "model" behind the known part may be a duplicate at the top, which would win.
+        if self._prefix and event.startswith(self._prefix) and event.find(b'"model"', len(self._prefix)) < 0:
             return self._prefix_renamed + event[len(self._prefix) :]
         if self._suffix and event.endswith(self._suffix):
             return event[: -len(self._suffix)] + self._suffix_renamed

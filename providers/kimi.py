@@ -86,7 +86,7 @@ class KimiDialect(OpenAIDialect):
         model = ask.upstream_model
         choose_tools(body, understood=frozenset({"none", "required"} if model.startswith("kimi-k3") else {"none"}))
         thinking = body.get("thinking")
-        if model.startswith(_ALWAYS_THINKS) and isinstance(thinking, Mapping) and thinking.get("type") == "disabled":
+        if model.startswith(_ALWAYS_THINKS) and isinstance(thinking, dict) and thinking.get("type") == "disabled":
             del body["thinking"]
             if model.startswith("kimi-k3"):
                 body["reasoning_effort"] = "low"

@@ -20,7 +20,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for name, value in over.items():
         below = result.get(name)
-        result[name] = merged(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+        result[name] = merged(below, value) if isinstance(value, dict) and isinstance(below, dict) else value
     return result
 
 
@@ -59,7 +59,7 @@ def choose_tools(body: dict[str, Any], understood: frozenset[str]) -> None:
     elif choice == "required" and "required" not in understood:
         body["tool_choice"] = "auto"
         add_instruction(body, "You must call at least one of the given tools.")
-    elif isinstance(choice, Mapping) and "named" not in understood:
+    elif isinstance(choice, dict) and "named" not in understood:
         wanted = _function_name(choice)
         tools = body.get("tools")
         chosen = (
@@ -99,7 +99,7 @@ def mention_json(body: dict[str, Any]) -> None:
 def response_format(body: Mapping[str, Any]) -> str:
     """The type of the response format; empty if none was asked for."""
     wanted = body.get("response_format")
-    kind = wanted.get("type") if isinstance(wanted, Mapping) else None
+    kind = wanted.get("type") if isinstance(wanted, dict) else None
     return kind if isinstance(kind, str) else ""
 
 
@@ -107,7 +107,7 @@ def thinking_switched_on(body: Mapping[str, Any], ask: Ask) -> bool:
     """Whether the model will think, where the switch is ``thinking.type``: forced, else asked for, else its nature."""
     for source in (ask.force, body):
         thinking = source.get("thinking")
-        kind = thinking.get("type") if isinstance(thinking, Mapping) else None
+        kind = thinking.get("type") if isinstance(thinking, dict) else None
         if kind is not None:
             return bool(kind != "disabled")
     return ask.reasoning
@@ -146,12 +146,12 @@ def _content_with(content: object, sentence: str) -> object:
 
 
 def _role(message: object) -> object:
-    return message.get("role") if isinstance(message, Mapping) else None
+    return message.get("role") if isinstance(message, dict) else None
 
 
 def _lacks_reasoning(message: object) -> bool:
     return (
-        isinstance(message, Mapping)
+        isinstance(message, dict)
         and message.get("role") == "assistant"
         and bool(message.get("tool_calls"))
         and not message.get("reasoning_content")
@@ -159,26 +159,26 @@ def _lacks_reasoning(message: object) -> bool:
 
 
 def _function_name(tool: object) -> object:
-    function = tool.get("function") if isinstance(tool, Mapping) else None
-    return function.get("name") if isinstance(function, Mapping) else None
+    function = tool.get("function") if isinstance(tool, dict) else None
+    return function.get("name") if isinstance(function, dict) else None
 
 
 def _json_schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if response_format(body) != "json_schema":
         return None
     described = body["response_format"].get("json_schema")
-    schema = described.get("schema") if isinstance(described, Mapping) else None
-    return schema if isinstance(schema, Mapping) else {}
+    schema = described.get("schema") if isinstance(described, dict) else None
+    return schema if isinstance(schema, dict) else {}
 
 
 def _mentions_json(messages: object) -> bool:
     if not isinstance(messages, list):
         return False
     for message in messages:
-        content = message.get("content") if isinstance(message, Mapping) else None
+        content = message.get("content") if isinstance(message, dict) else None
         parts = content if isinstance(content, list) else [content]
         for part in parts:
-            text = part.get("text") if isinstance(part, Mapping) else part
+            text = part.get("text") if isinstance(part, dict) else part
             if isinstance(text, str) and "json" in text.lower():
                 return True
     return False

@@ -124,7 +124,7 @@ def need_of(request: Mapping[str, Any], prompt_token_bound: int, prompt_bytes: i
     if request.get("tools"):
         capabilities.add("tools")
     response_format = request.get("response_format")
-    if isinstance(response_format, Mapping) and response_format.get("type") in ("json_object", "json_schema"):
+    if isinstance(response_format, dict) and response_format.get("type") in ("json_object", "json_schema"):
         capabilities.add(response_format["type"])
     if request.get("logprobs"):
         capabilities.add("logprobs")
@@ -167,7 +167,7 @@ def select(
                 offers.append(verdict)
             else:
                 passed_over.append(verdict)
-    return Selection(tuple(_sorted(offers, model, need, wish, standing_of)), tuple(passed_over))
+    return Selection(tuple(_sorted(offers, model, need, wish, standing_of, instant)), tuple(passed_over))
 
 
 def within(offers: Iterable[Offer], hold: Money, need: Need, prompt_token_bound: int, fee: Fee) -> tuple[Offer, ...]:
@@ -254,13 +254,15 @@ def _missing(need: Need, model: Model, *, strict: bool) -> list[str]:
     return sorted(missing)
 
 
-def _sorted(offers: list[Offer], asked: Model, need: Need, wish: Wish, standing_of: StandingOf) -> list[Offer]:
+def _sorted(
+    offers: list[Offer], asked: Model, need: Need, wish: Wish, standing_of: StandingOf, instant: datetime
+) -> list[Offer]:
     """Stable sorts, least important first: listed order is what remains of equal offers."""
     if wish.strategy == "fallback" and not wish.sort:
         return _first(offers, wish.order)
     standings = {offer.health_key: standing_of(offer.health_key) for offer in offers}
-    if wish.strategy == "cheapest" or wish.sort == "price":
-        offers = sorted(offers, key=lambda offer: _likely_cost(offer, need))
+    if wish.sort == "price" or (wish.strategy == "cheapest" and not wish.sort):
+        offers = sorted(offers, key=lambda offer: _likely_cost(offer, need, instant))
     elif wish.sort == "latency":
         offers = sorted(offers, key=lambda offer: _or_infinity(standings[offer.health_key].latency_seconds))
     elif wish.sort == "throughput":
@@ -279,11 +281,12 @@ def _first(offers: list[Offer], providers: tuple[str, ...]) -> list[Offer]:
     return sorted(offers, key=lambda offer: rank.get(offer.provider_name, len(rank)))
 
 
-def _likely_cost(offer: Offer, need: Need) -> int:
+def _likely_cost(offer: Offer, need: Need, instant: datetime) -> int:
     """What the request would cost here, in 10⁻¹⁸ USD, taking the prompt at its likely length."""
     completion = need.max_tokens or min(offer.max_tokens, LIKELY_COMPLETION_TOKENS)
     prompt = need.prompt_bytes // BYTES_PER_TOKEN_ESTIMATE
-    return prompt * offer.rates.input + completion * need.n * offer.rates.output
+    rates = offer.price.rates_at(instant, prompt)
+    return prompt * rates.input + completion * need.n * rates.output
 
 
 def _or_infinity(value: float | None) -> float:
@@ -294,10 +297,9 @@ def _has_pictures(messages: object) -> bool:
     if not isinstance(messages, list):
         return False
     for message in messages:
-        content = message.get("content") if isinstance(message, Mapping) else None
+        content = message.get("content") if isinstance(message, dict) else None
         if isinstance(content, list) and any(
-            isinstance(part, Mapping) and part.get("type") in ("image_url", "input_image", "video_url")
-            for part in content
+            isinstance(part, dict) and part.get("type") in ("image_url", "input_image", "video_url") for part in content
         ):
             return True
     return False

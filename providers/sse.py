@@ -61,19 +61,10 @@ class EventReader:
 
     def _feed_plain(self, data: bytes) -> list[bytes]:
         """The usual case: nothing pending, lines end with LF."""
-        end = data.rfind(b"\n\n")
-        if end < 0:
-            self._pending += data
-        else:
-            end += 2
-            self._pending += data[end:]
+        # A third line end in a row belongs to the next event, where it is skipped.
+        *events, self._pending[:] = data.split(b"\n\n")
         self._searched = len(self._pending)
         self._check_size()
-        if end < 0:
-            return []
-        events = data[:end].split(b"\n\n")
-        events.pop()
-        # A third line end in a row belongs to the next event, where it is skipped.
         return [event + b"\n\n" for event in events]
 
     def _check_size(self) -> None:
@@ -83,7 +74,7 @@ class EventReader:
 
 def data_of(event: bytes) -> bytes | None:
     """The data of one event, its lines joined by LF; None where it has none (a comment, an empty event)."""
-    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
         return event[6:-2]
     if event.startswith(BYTE_ORDER_MARK):
         event = event[len(BYTE_ORDER_MARK) :]

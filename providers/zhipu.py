@@ -98,7 +98,7 @@ class ZhipuDialect(OpenAIDialect):
         thinking = body.get("thinking")
         if (
             ask.upstream_model.startswith("glm-5.3")
-            and isinstance(thinking, Mapping)
+            and isinstance(thinking, dict)
             and thinking.get("type") == "disabled"
         ):
             # GLM-5.3 always thinks; the least of it is the nearest thing.
