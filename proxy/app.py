@@ -1,0 +1,238 @@
+"""Composes the gateway: the only file that knows every part. The chain stands here, with a reason for each place."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import logging
+from collections.abc import Coroutine, Iterator
+from functools import partial
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from billing.pricing import Fee
+from metrics.instruments import Instruments
+from middlewares.auth import auth
+from middlewares.body import body
+from middlewares.budget import BudgetSettings, budget
+from middlewares.byok import byok
+from middlewares.correlate import correlate, new_request_id
+from middlewares.errors import errors
+from middlewares.headers import headers, write_headers
+from middlewares.metering import metering
+from middlewares.observe import observe
+from middlewares.rate_limit import rate_limit
+from middlewares.routing import RoutingSettings, routing
+from providers.catalogue import Catalogue
+from providers.health import Health
+from providers.transport import AiohttpTransport
+from proxy.chat import chat
+from proxy.config import Settings, parse_listen
+from proxy.models import list_models, show_model
+from proxy.probes import healthz, metrics, readyz
+from proxy.relay import RelaySettings
+from storage.connection import StorageUnavailable
+from storage.database import Database
+from storage.keys import KeyRing
+from storage.ledger import Ledger
+from storage.provider_keys import ProviderKeys
+from storage.sealing import Sealer
+
+logger = logging.getLogger("find-token.app")
+
+CHAIN: Final = (
+    "errors",  # outermost: whatever comes back up becomes an answer
+    "correlate",  # an id before anything can go wrong
+    "observe",  # the clock, and the count when all is over
+    "auth",  # nobody unknown costs more than a look at a key
+    "rate_limit",  # refused before a body is read
+    "body",  # what is asked
+    "byok",  # who pays, and with which key
+    "budget",  # hold and settle: outside routing, because they happen once
+    "routing",  # one candidate after another
+    "metering",  # inside routing: each attempt has its own price and bill
+    "headers",  # innermost: an attempt is under way
+)
+
+BASES: Final = ("/v1", "/api/v1")
+"""The second is for people who come from OpenRouter."""
+
+ROUTES: Final = (
+    ("POST", "/v1/chat/completions"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/{id}"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/metrics"),
+)
+
+HEARTBEAT_SECONDS: Final = 5.0
+SWEEP_SECONDS: Final = 10.0
+HEAD_LIMIT_BYTES: Final = 16_384
+BACKLOG: Final = 2048
+
+
+class Gateway:
+    """Everything of one process, started and closed in order."""
+
+    def __init__(self, settings: Settings, catalogue: Catalogue, database: Database) -> None:
+        self._settings = settings
+        self._catalogue = catalogue
+        self._database = database
+        self._instruments = Instruments(importlib.metadata.version("find-token"))
+        self._health = Health()
+        self._transport = AiohttpTransport()
+        self._ledger = Ledger(database, owner=f"process_{new_request_id()[4:]}")
+        self._keys = KeyRing(database, settings.security.key_prefix)
+        self._provider_keys = ProviderKeys(database, Sealer(settings.security.secret_key.get_secret_value()))
+        self._tasks: list[asyncio.Task[None]] = []
+        self._runners: list[web.AppRunner] = []
+        self._stopping = False
+        self.url = ""
+        """The address of the public API, once started."""
+        self.admin_url = ""
+
+    def catalogue(self) -> Catalogue:
+        """The catalogue in force now."""
+        return self._catalogue
+
+    async def start(self) -> None:
+        """Open the database, both listeners and the background work. Raises OSError for a port that is taken."""
+        await self._database.start()
+        self._database.on_commit = self._committed
+        self._instruments.watch_circuits(self._circuits)
+        await self._transport.start()
+        await self._ledger.heartbeat()
+        self._in_background(self._keys.watch())
+        self._in_background(self._provider_keys.watch())
+        self._in_background(_every(HEARTBEAT_SECONDS, self._ledger.heartbeat))
+        self._in_background(_every(SWEEP_SECONDS, self._sweep))
+        server = self._settings.server
+        self.url = await self._listen(self.public_application(), server.listen)
+        self.admin_url = await self._listen(self.admin_application(), server.admin_listen)
+
+    async def close(self) -> None:
+        """Stop accepting, let calls in flight finish and settle, then close everything."""
+        self._stopping = True
+        for runner in self._runners:
+            await runner.cleanup()
+        await self._ledger.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._transport.close()
+        await self._database.close()
+
+    def public_application(self) -> web.Application:
+        """The data plane."""
+        application = web.Application(middlewares=[errors(), correlate()])
+        application.on_response_prepare.append(write_headers(self._settings.security.header_prefix))
+        call = fold(self._call_chain(), chat(self._transport, self._relay_settings()))
+        models, model = list_models(self.catalogue), show_model(self.catalogue)
+        for base in BASES:
+            application.router.add_post(f"{base}/chat/completions", call)
+            application.router.add_get(f"{base}/models", models)
+            application.router.add_get(base + "/models/{id:.+}", model)
+        return application
+
+    def admin_application(self) -> web.Application:
+        """The operating plane."""
+        application = web.Application()
+        application.router.add_get("/healthz", healthz())
+        application.router.add_get("/readyz", readyz(self._database, self.catalogue, lambda: self._stopping))
+        application.router.add_get("/metrics", metrics(self._instruments.registry, self._refresh_gauges))
+        return application
+
+    def _call_chain(self) -> list[Middleware]:
+        """From `observe` on: what happens to calls that cost money; the two before it stand around every route."""
+        settings = self._settings
+        fee, byok_fee = Fee.percent(settings.billing.fee_percent), Fee.percent(settings.billing.byok_fee_percent)
+        budget_settings = BudgetSettings(fee, byok_fee, settings.billing.byok_free_requests_per_month)
+        instruments = self._instruments
+        return [
+            observe(instruments),
+            auth(self._keys),
+            rate_limit(settings.limits.requests_per_minute, settings.limits.concurrent_requests, instruments),
+            body(settings.server.max_body_bytes, settings.server.body_timeout_seconds, self.catalogue),
+            byok(self._provider_keys, self.catalogue),
+            budget(self._ledger, budget_settings, self.catalogue, self._health, instruments),
+            routing(self._routing_settings(), self._health, instruments),
+            metering(fee, byok_fee),
+            headers(),
+        ]
+
+    def _routing_settings(self) -> RoutingSettings:
+        routing_settings = self._settings.routing
+        waits = routing_settings.backoff_seconds
+        return RoutingSettings(
+            backoff_seconds=tuple(waits[min(number, len(waits) - 1)] for number in range(routing_settings.retries)),
+            timeout_seconds=routing_settings.timeout_seconds,
+            first_content_timeout_seconds=routing_settings.first_content_timeout_seconds,
+            candidate_first_content_seconds=routing_settings.candidate_first_content_seconds,
+            candidate_plain_seconds=routing_settings.candidate_plain_seconds,
+            patient=routing_settings.failover == "patient",
+        )
+
+    def _relay_settings(self) -> RelaySettings:
+        return RelaySettings(
+            silence_timeout_seconds=self._settings.routing.silence_timeout_seconds,
+            client_stall_seconds=self._settings.server.client_stall_seconds,
+            disconnect_drain_seconds=self._settings.routing.disconnect_drain_seconds,
+            streams_open=self._instruments.streams_open,
+        )
+
+    async def _listen(self, application: web.Application, address: str) -> str:
+        """Serve ``application`` and return its URL."""
+        host, port = parse_listen(address)
+        runner = web.AppRunner(
+            application,
+            access_log=None,
+            # A caller who hangs up cancels the handler: that is how we notice while a provider is silent.
+            handler_cancellation=True,
+            keepalive_timeout=self._settings.server.keepalive_seconds,
+            shutdown_timeout=self._settings.server.shutdown_seconds,
+            max_line_size=HEAD_LIMIT_BYTES,
+            max_field_size=HEAD_LIMIT_BYTES,
+        )
+        await runner.setup()
+        self._runners.append(runner)
+        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+        bound = runner.addresses[0]
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        return f"http://{shown}:{bound[1]}"
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(work))
+
+    async def _sweep(self) -> None:
+        released = await self._ledger.sweep()
+        if released:
+            logger.warning("released %d holds of a process that died", len(released))
+
+    def _committed(self, seconds: float, _jobs: int) -> None:
+        self._instruments.ledger_commit_seconds.observe(seconds)
+
+    def _refresh_gauges(self) -> None:
+        self._instruments.ledger_queue_length.set(self._database.queue_length)
+
+    def _circuits(self) -> Iterator[tuple[tuple[str, str], bool]]:
+        return ((key, standing.healthy) for key, standing in self._health)
+
+
+def fold(chain: list[Middleware], handler: Handler) -> Handler:
+    """One handler out of a chain (first is outermost) and what stands at its end, made once and not for every request."""
+    for middleware in reversed(chain):
+        handler = partial(middleware, handler=handler)
+    return handler
+
+
+async def _every(seconds: float, work: Any) -> None:
+    """Do ``work`` again and again; a database that is away for a while is no reason to stop."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except StorageUnavailable as error:
+            logger.warning("background work waits for the database: %s", error)

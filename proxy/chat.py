@@ -1,0 +1,169 @@
+"""The end of the chain: one attempt at one upstream, from the shaped request to the answer.
+
+A plain answer is read whole, judged by its body and not by its status, and passed on with only the model's name (and an
+echoed key) changed. A streamed one is handed to the relay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from billing.matrix import Ending
+from middlewares.call import CALL, Answer, Call
+from providers.chunks import REDACTED, chunks_of_answer, has_content, text_bytes_of
+from providers.errors import AnswerUnreadable, ProviderKeyRefused, UpstreamError, UpstreamTimedOut
+from providers.json_bytes import Renamer
+from providers.provider import Ask
+from providers.selection import Offer
+from providers.sse import DONE, encode
+from providers.transport import ERROR_LIMIT_BYTES, Outgoing, Transport, UpstreamAnswer
+from proxy.relay import Relay, RelaySettings, WholeAnswer
+
+SHORTEST_SECRET: Final = 8
+"""A provider key shorter than this could be a word of the answer, and is not looked for."""
+
+
+def chat(transport: Transport, settings: RelaySettings) -> Handler:
+    """The handler of POST /v1/chat/completions, behind its chain."""
+
+    async def attempt(request: web.Request) -> web.StreamResponse:
+        call = request[CALL]
+        offer, answer = call.offer, call.answer
+        assert offer is not None, "routing comes first"
+        assert answer is not None, "metering comes first"
+        key = _key(call, offer)
+        outgoing = _shape(call, offer, key)
+        try:
+            async with asyncio.timeout_at(call.attempt_until) as limit, await transport.open(outgoing) as incoming:
+                if incoming.status != 200:
+                    body = await incoming.read(ERROR_LIMIT_BYTES)
+                    raise offer.upstream.provider.dialect.read_error(incoming.status, incoming.headers, body)
+                if call.streamed and _is_event_stream(incoming):
+                    response = await Relay(request, incoming, key, settings).run(limit)
+                else:
+                    document, parsed, ending = await _read_plain(incoming, offer, answer)
+                    answer.first_content_at = asyncio.get_running_loop().time()
+                    if call.streamed:
+                        whole = _stream_of(parsed, ending, call)
+                        response = await Relay(request, whole, key, settings).run(limit)
+                    else:
+                        response = web.Response(body=_passed_on(document, offer, key), content_type="application/json")
+                        answer.ending = ending
+        except TimeoutError:
+            # Only the wait for the first content is limited here: the relay has put the limit off by then.
+            raise UpstreamTimedOut(f"no answer from {offer.provider_name} in time") from None
+        except UpstreamError as error:
+            _redact(error, key)
+            raise
+        if answer.failure is not None:
+            _redact(answer.failure, key)
+        return response
+
+    return attempt
+
+
+def _key(call: Call, offer: Offer) -> str:
+    """The provider key that pays this attempt."""
+    if call.provider_key is not None:
+        return call.provider_key.key
+    provider = offer.upstream.provider
+    if provider.keys:
+        return provider.keys[0]
+    if provider.keyless:
+        return ""
+    raise ProviderKeyRefused(f"provider {provider.name} has no key")
+
+
+def _shape(call: Call, offer: Offer, key: str) -> Outgoing:
+    upstream = offer.upstream
+    provider = upstream.provider
+    body = provider.dialect.shape(
+        Ask(
+            request=call.request,
+            upstream_model=upstream.upstream_model,
+            streamed=call.streamed and provider.stream_mode == "native",
+            max_tokens=offer.max_tokens,
+            force=upstream.force,
+            reasoning=upstream.reasoning,
+        )
+    )
+    return Outgoing(
+        url=f"{provider.base_url}/chat/completions", headers=provider.dialect.headers(key), body=_encode(body)
+    )
+
+
+def _encode(body: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair has no UTF-8; as an escape it arrives as it was sent.
+        return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _is_event_stream(incoming: UpstreamAnswer) -> bool:
+    """Whether the answer may be a stream: anything but JSON and HTML, since some vendors mislabel theirs."""
+    kind = incoming.headers.get("Content-Type", "").lower()
+    return "json" not in kind and "html" not in kind
+
+
+def _redact(error: UpstreamError, key: str) -> None:
+    """A provider may quote the key it was given, and callers read its words."""
+    if len(key) >= SHORTEST_SECRET:
+        error.message = error.message.replace(key, REDACTED.decode())
+
+
+async def _read_plain(incoming: UpstreamAnswer, offer: Offer, answer: Answer) -> tuple[bytes, dict[str, Any], Ending]:
+    """A plain answer, what it says and how it ended, with its usage in ``answer``.
+
+    Raises what the body hides, or AnswerUnreadable.
+    """
+    document = await incoming.read()
+    try:
+        parsed = json.loads(document)
+    except (ValueError, RecursionError):
+        raise AnswerUnreadable("the provider's answer is not JSON") from None
+    if not isinstance(parsed, dict):
+        raise AnswerUnreadable("the provider's answer is not a JSON object")
+    hidden = offer.upstream.provider.dialect.read_hidden_error(parsed)
+    if hidden is not None:
+        raise hidden
+    choices = parsed.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise AnswerUnreadable("the provider's answer has no choices")
+    produced = False
+    for choice in choices:
+        if not isinstance(choice, dict):
+            raise AnswerUnreadable("the provider's answer has a choice that is no object")
+        message = choice.get("message")
+        produced = produced or (isinstance(message, dict) and has_content(message))
+        answer.finished = answer.finished or choice.get("finish_reason") is not None
+        answer.tally.take(choice.get("usage"))
+    answer.tally.take(parsed.get("usage"))
+    if answer.tally.usage() is None:
+        answer.produced_bytes = text_bytes_of(document)
+    return document, parsed, Ending.COMPLETE if produced or answer.finished else Ending.NOTHING_PRODUCED
+
+
+def _passed_on(document: bytes, offer: Offer, key: str) -> bytes:
+    """The answer's bytes with the public model name and without our key; everything else as it came."""
+    document = Renamer(offer.model.id).rename(document)
+    if len(key) >= SHORTEST_SECRET and key.encode() in document:
+        document = document.replace(key.encode(), REDACTED)
+    return document
+
+
+def _stream_of(parsed: Mapping[str, Any], ending: Ending, call: Call) -> WholeAnswer:
+    """A plain answer as the stream its caller wanted: one content chunk, a finish chunk, usage, `[DONE]`.
+
+    Raises AnswerUnreadable for one without content, as the relay does for such a stream.
+    """
+    if ending is Ending.NOTHING_PRODUCED:
+        raise AnswerUnreadable("the provider's answer has no content")
+    chunks = chunks_of_answer(parsed, int(call.started_at.timestamp()))
+    return WholeAnswer(b"".join(map(encode, chunks)) + DONE)

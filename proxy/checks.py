@@ -1,0 +1,120 @@
+"""What a single setting may hold: host and port, an address, seconds, percent, the chain's order.
+
+Every check says what it expected; what was found is added where the fault is reported.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Annotated, Final, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from proxy.faults import did_you_mean
+from storage.database import open_database
+
+MIDDLEWARES: Final = ("auth", "rate_limit", "byok", "budget", "routing", "metering", "headers")
+"""The chain in its only order: each needs what those before it have decided."""
+
+Value = TypeVar("Value")
+
+
+def parse_listen(listen: str) -> tuple[str, int]:
+    """``"127.0.0.1:8080"`` or ``"[::1]:8080"`` as host and port; port 0 lets the system choose. Raises ValueError."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):(\d{1,5})", listen)
+    if match is None or int(match[3]) > 65535:
+        raise ValueError("expected host:port such as 127.0.0.1:8080")
+    return match[1] or match[2], int(match[3])
+
+
+def _refuse_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+def only(default: object, reason: str) -> Callable[[Value], Value]:
+    """A setting with a fixed name that this version can only honour at its default: refused, never silently ignored."""
+
+    def check(value: Value) -> Value:
+        if value != default:
+            raise ValueError(f"expected {default!r}, because {reason}")
+        return value
+
+    return check
+
+
+def _check_listen(value: str) -> str:
+    parse_listen(value)
+    return value
+
+
+def _check_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError("expected an address that begins with http:// or https://")
+    return value.rstrip("/")
+
+
+def _check_database(value: str) -> str:
+    """Nothing is opened yet; a driver that is not installed is found too."""
+    if not re.fullmatch(r"sqlite:///(?!:memory:).+|postgres(ql)?://.+", value):
+        raise ValueError('expected "sqlite:///file" or "postgresql://user:password@host:5432/name"')
+    open_database(value)
+    return value
+
+
+def _check_secret_key(value: SecretStr) -> SecretStr:
+    """Empty (sealing is off) or 32 bytes in base64."""
+    try:
+        size = len(base64.b64decode(value.get_secret_value(), validate=True))
+    except (binascii.Error, ValueError):
+        size = -1
+    if size not in (0, 32):
+        raise ValueError("expected 32 bytes in base64 (make one with: openssl rand -base64 32)")
+    return value
+
+
+def _check_header_prefix(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,40}-", value):
+        raise ValueError('expected letters, digits and "-", with "-" at the end')
+    return value
+
+
+def _check_key_prefix(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", value):
+        raise ValueError('expected 1 to 32 letters, digits, "_" or "-"')
+    return value
+
+
+def _check_chain(value: tuple[str, ...]) -> tuple[str, ...]:
+    for name in value:
+        if name not in MIDDLEWARES:
+            raise ValueError(f"expected only known middlewares, found {name!r}" + did_you_mean(name, MIDDLEWARES))
+    if missing := [name for name in MIDDLEWARES if name not in value]:
+        raise ValueError(f"expected all of {', '.join(MIDDLEWARES)}, but {', '.join(missing)} is missing")
+    if len(set(value)) < len(value):
+        raise ValueError("expected every middleware once")
+    if value != MIDDLEWARES:
+        before, after = next((b, a) for b, a in zip(MIDDLEWARES, value, strict=True) if b != a)
+        raise ValueError(f"expected {before!r} before {after!r}: the order is {', '.join(MIDDLEWARES)}")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_refuse_bool)]
+Seconds = Annotated[float, BeforeValidator(_refuse_bool), Field(gt=0, le=86_400)]
+Wait = Annotated[float, BeforeValidator(_refuse_bool), Field(ge=0, le=3_600)]
+Percent = Annotated[Decimal, BeforeValidator(_refuse_bool), Field(ge=0, le=1000)]
+Dollars = Annotated[Decimal, BeforeValidator(_refuse_bool), Field(gt=0, le=1_000_000, decimal_places=2)]
+Listen = Annotated[str, AfterValidator(_check_listen)]
+Url = Annotated[str, AfterValidator(_check_url)]
+DatabaseUrl = Annotated[str, AfterValidator(_check_database)]
+SecretKey = Annotated[SecretStr, AfterValidator(_check_secret_key)]
+KeyPrefix = Annotated[str, AfterValidator(_check_key_prefix)]
+HeaderPrefix = Annotated[str, AfterValidator(_check_header_prefix)]
+Chain = Annotated[tuple[str, ...], AfterValidator(_check_chain)]

@@ -1,0 +1,345 @@
+"""The commands of `find-token`: arguments to calls, and what comes back to text or JSON.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. ``--config FILE`` and ``--json`` may stand before or after the
+command. What a command needs is imported when it runs, so that asking for help does not wait for a database driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from proxy.answers import account_as_json, key_as_json, plain, summary_as_json
+from proxy.command_line import CommandFailed, CommandGroup, Options, answer_with, faults_as_json, foreign_packages
+
+if TYPE_CHECKING:  # only for annotations: see the module's docstring
+    from proxy.config import Loaded
+    from storage.accounts import Account
+    from storage.connection import Connection
+    from storage.database import Database
+
+LATEST_CALLS = 10
+
+
+def _load(options: Options) -> Loaded:
+    """Settings and catalogue. Raises ConfigurationFaults."""
+    from proxy.config import load
+
+    return load(options.config)
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="find-token")
+def main() -> None:
+    """An LLM API gateway you run yourself."""
+
+
+# --- running ------------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--port", default=8080, show_default=True, help="Port of the API; 0 lets the system choose.")
+@click.option("--admin-port", default=9090, show_default=True, help="Port of metrics and health.")
+@click.option("--simulator-port", default=9100, show_default=True, help="Port of the simulated providers.")
+@click.option("--seconds", type=click.FloatRange(min=0), help="Stop by itself after so many seconds.")
+@click.pass_obj
+def demo(options: Options, port: int, admin_port: int, simulator_port: int, seconds: float | None) -> None:
+    """Run everything on this machine, with simulated providers, a funded account and a key. Needs nothing, keeps nothing."""
+    if options.config is not None:
+        raise click.UsageError("demo reads no configuration; use serve with --config")
+    import asyncio
+
+    from proxy.demo import Demo
+    from proxy.running import run_demo
+
+    def ready(running: Demo) -> None:
+        for note in running.notes:
+            click.echo(f"note: {note}", err=True)
+        answer_with(options, running.to_json(), running.to_text())
+
+    asyncio.run(run_demo(ready, seconds, port=port, admin_port=admin_port, simulator_port=simulator_port))
+
+
+@main.command()
+@click.option("--workers", type=click.IntRange(min=1), help="How many processes; this version runs as one.")
+@click.pass_obj
+def serve(options: Options, workers: int | None) -> None:
+    """Run the gateway until it is told to stop (SIGTERM, SIGINT)."""
+    if workers is not None and workers > 1:
+        raise click.UsageError("this version runs as one process: --workers can only be 1")
+    import asyncio
+
+    from proxy.running import run_gateway
+
+    loaded = _load(options)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+    def ready(url: str, admin_url: str) -> None:
+        answer_with(
+            options, {"url": url, "admin_url": admin_url}, f"listening on {url}\nadmin listening on {admin_url}"
+        )
+
+    with _database(loaded) as database:
+        asyncio.run(run_gateway(loaded.settings, loaded.catalogue, database, ready))
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=9100, show_default=True, help="The port to listen on; 0 lets the system choose.")
+@click.pass_obj
+def simulate(options: Options, host: str, port: int) -> None:
+    """Run the simulated providers alone, at /<provider>/…, until told to stop."""
+    import asyncio
+
+    from proxy.running import run_simulator
+
+    def ready(url: str) -> None:
+        answer_with(options, {"url": url}, f"simulator listening on {url}")
+
+    asyncio.run(run_simulator(ready, host, port))
+
+
+# --- configuration and books --------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.pass_obj
+@click.pass_context
+def check(context: click.Context, options: Options) -> None:
+    """Check the settings and the catalogue, and say everything that is wrong at once."""
+    from proxy.config import load
+    from proxy.faults import ConfigurationFaults
+
+    if foreign := foreign_packages():
+        raise CommandFailed(f"another program has replaced {', '.join(foreign)}: install find-token on its own")
+    try:
+        loaded = load(options.config)
+    except ConfigurationFaults as error:
+        count = len(error.faults)
+        text = f"{error}\n{count} {'fault' if count == 1 else 'faults'}"
+        answer_with(options, {"ok": False, "error": str(error), **faults_as_json(error)}, text)
+        context.exit(2)
+    providers = [entry.name for entry in loaded.catalogue.providers.values() if entry.usable]
+    models = len(loaded.catalogue.models)
+    lines = [f"warning: {warning}" for warning in loaded.warnings]
+    lines.append(f"the configuration is good: {models} models, usable providers: {', '.join(providers) or 'none'}")
+    answer = {"ok": True, "warnings": loaded.warnings, "usable_providers": providers, "models": models}
+    answer_with(options, answer, "\n".join(lines))
+
+
+@main.command()
+@click.pass_obj
+def migrate(options: Options) -> None:
+    """Bring the database's schema up to date."""
+    from storage.database import open_database
+    from storage.migrations import migrate as apply
+
+    applied = apply(open_database(_load(options).settings.storage.database))
+    text = "\n".join(f"applied {name}" for name in applied) or "the schema is up to date"
+    answer_with(options, {"applied": applied}, text)
+
+
+@main.command()
+@click.pass_obj
+@click.pass_context
+def audit(context: click.Context, options: Options) -> None:
+    """Prove the books: every balance is the sum of its entries. Exits 1 and names what disagrees."""
+    from storage.audit import audit as prove
+    from storage.audit import summary
+
+    with _database(_load(options)) as database, database.session(snapshot=True) as connection:
+        disagreements = prove(connection)
+        figures = summary(connection)
+    answer = {
+        "ok": not disagreements,
+        "disagreements": [plain(disagreement) for disagreement in disagreements],
+        "summary": summary_as_json(figures),
+    }
+    lines = [disagreement.sentence for disagreement in disagreements]
+    lines.append("the books agree" if not disagreements else f"{len(disagreements)} disagreements")
+    answer_with(options, answer, "\n".join(lines))
+    if disagreements:
+        context.exit(1)
+
+
+# --- accounts and keys --------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def account() -> None:
+    """Open, list, show, credit and deactivate accounts; works while the gateway runs."""
+
+
+@account.command("create")
+@click.argument("email")
+@click.pass_obj
+def create_account(options: Options, email: str) -> None:
+    """Open an account for EMAIL, with nothing on it."""
+    from storage import accounts
+
+    with _session(options) as connection:
+        created = accounts.create_account(connection, email)
+    answer_with(options, account_as_json(created), f"{created.id}  {created.email}")
+
+
+@account.command("list")
+@click.pass_obj
+def list_accounts(options: Options) -> None:
+    """List all accounts, oldest first."""
+    from storage import accounts
+
+    with _session(options) as connection:
+        found = [account_as_json(one) for one in accounts.list_accounts(connection)]
+    lines = [f"{one['account_id']}  {one['status']:11}  {one['available']:>14}  {one['email']}" for one in found]
+    answer_with(options, {"data": found}, "\n".join(lines) or "there are no accounts yet")
+
+
+@account.command("show")
+@click.argument("email")
+@click.pass_obj
+def show_account(options: Options, email: str) -> None:
+    """Show EMAIL's balance, keys and latest calls."""
+    from storage import calls, keys
+
+    with _session(options) as connection:
+        found = _find_account(connection, email)
+        records = [key_as_json(record) for record in keys.list_keys(connection, found.id)]
+        rows, _ = calls.list_calls(connection, found.id, limit=LATEST_CALLS)
+    shown = account_as_json(found)
+    lines = [f"{name:11} {value}" for name, value in shown.items()]
+    lines += [f"key         {one['key_id']}  …{one['last_four']}  {one['status']}  {one['name']}" for one in records]
+    latest = [row.to_json() for row in rows]
+    lines += [
+        f"call        {one['created']}  {one['status']}  {one['cost']:>12}  {one['model']}  {one['request_id']}"
+        for one in latest
+    ]
+    answer_with(options, {**shown, "keys": records, "calls": latest}, "\n".join(lines))
+
+
+@account.command("credit")
+@click.argument("email")
+@click.argument("amount")
+@click.option("--reason", required=True, help="Why; it is kept with the entry.")
+@click.pass_obj
+def credit_account(options: Options, email: str, amount: str, reason: str) -> None:
+    """Give EMAIL a promotional credit of AMOUNT dollars; it cannot be refunded."""
+    from billing.money import InvalidAmount, format_usd, parse_usd
+    from storage.identifiers import new_id, now_microseconds
+    from storage.ledger import post_credit
+
+    try:
+        money = parse_usd(amount)
+    except InvalidAmount as error:
+        raise click.UsageError(str(error)) from None
+    if money <= 0:
+        raise click.UsageError(f"a credit is more than nothing, not {amount}")
+    entry_id = new_id("promotion_")
+    with _session(options) as connection:
+        found = _find_account(connection, email)
+        balance = post_credit(connection, entry_id, found.id, money, "promotion", reason, now_microseconds())
+    answer = {"entry_id": entry_id, "account_id": found.id, "email": found.email, "amount": format_usd(money)}
+    answer |= {"balance": format_usd(balance.balance), "available": format_usd(balance.available)}
+    answer_with(options, answer, f"credited {answer['amount']} USD, balance {answer['balance']} USD")
+
+
+@account.command("deactivate")
+@click.argument("email")
+@click.pass_obj
+def deactivate_account(options: Options, email: str) -> None:
+    """Deactivate EMAIL's account: its keys stop working within a second. Its balance stays."""
+    from storage import accounts
+
+    with _session(options) as connection:
+        found = accounts.set_status(connection, _find_account(connection, email).id, "deactivated")
+    answer_with(options, account_as_json(found), f"deactivated {found.email}")
+
+
+@main.group()
+def key() -> None:
+    """Create, list and revoke keys; works while the gateway runs."""
+
+
+@key.command("create")
+@click.argument("email")
+@click.option("--name", required=True, help="What the key is for.")
+@click.pass_obj
+def create_key(options: Options, email: str, name: str) -> None:
+    """Create a key for EMAIL's account. It is shown once and cannot be shown again."""
+    from storage import keys
+
+    loaded = _load(options)
+    with _database(loaded) as database, database.session() as connection:
+        found = _find_account(connection, email)
+        prefix = loaded.settings.security.key_prefix
+        record, full_key = keys.create_key(connection, found.id, name, prefix)
+    answer_with(options, {**key_as_json(record), "key": full_key, "email": found.email}, full_key)
+
+
+@key.command("list")
+@click.argument("email")
+@click.pass_obj
+def list_keys(options: Options, email: str) -> None:
+    """List the keys of EMAIL's account; of each only the last four characters are known."""
+    from storage import keys
+
+    with _session(options) as connection:
+        records = [key_as_json(one) for one in keys.list_keys(connection, _find_account(connection, email).id)]
+    lines = [f"{one['key_id']}  …{one['last_four']}  {one['status']}  {one['name']}" for one in records]
+    answer_with(options, {"data": records}, "\n".join(lines) or "this account has no keys")
+
+
+@key.command("revoke")
+@click.argument("key_id")
+@click.pass_obj
+def revoke_key(options: Options, key_id: str) -> None:
+    """Revoke a key for good: it stops working within a second."""
+    from storage import keys
+
+    with _session(options) as connection:
+        record = keys.revoke_key(connection, key_id)
+    answer_with(options, key_as_json(record), f"revoked {record.key_id}")
+
+
+# --- what the commands share --------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _database(loaded: Loaded) -> Iterator[Database]:
+    """The database with an up-to-date schema: SQLite and an empty database are migrated at once, others are refused."""
+    from storage.database import open_database
+    from storage.migrations import migrate as apply
+    from storage.migrations import pending
+
+    url = loaded.settings.storage.database
+    database = open_database(url)
+    if missing := pending(database):
+        if not migrates_by_itself(url, missing):
+            raise CommandFailed(f"the schema lacks {', '.join(missing)}: run find-token migrate")
+        apply(database)
+    yield database
+
+
+def migrates_by_itself(url: str, missing: Sequence[str]) -> bool:
+    """Whether a schema that lacks ``missing`` is brought up to date without being asked: on SQLite, or where nothing is
+    there yet. Elsewhere other processes may be serving, and the operator chooses the moment."""
+    return url.startswith("sqlite:") or missing[0].startswith("0001")
+
+
+@contextmanager
+def _session(options: Options) -> Iterator[Connection]:
+    """One transaction on the database the settings name."""
+    with _database(_load(options)) as database, database.session() as connection:
+        yield connection
+
+
+def _find_account(connection: Connection, email: str) -> Account:
+    from storage.accounts import find_account_by_email
+
+    found = find_account_by_email(connection, email)
+    if found is None:
+        raise CommandFailed(f"there is no account for {email}")
+    return found

@@ -1,0 +1,380 @@
+"""The operator's settings: `find-token.toml`, the catalogue and the environment, checked whole and frozen.
+
+This is the only file that reads the environment. Every setting has a default, so a short file, or none, is enough. All
+faults of both files are found in one go and none of them shows a secret.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import pydantic
+from pydantic import AfterValidator, Field, SecretStr
+
+from providers.catalogue import Catalogue, CatalogueFaults, CatalogueFile, build
+from proxy.checks import (
+    MIDDLEWARES,
+    Chain,
+    DatabaseUrl,
+    Dollars,
+    HeaderPrefix,
+    KeyPrefix,
+    Listen,
+    Percent,
+    Seconds,
+    SecretKey,
+    Url,
+    Wait,
+    Whole,
+    only,
+    parse_listen,
+)
+from proxy.documents import Document
+from proxy.faults import ConfigurationFaults, Fault, dotted, explain
+from proxy.toml_places import Place
+
+__all__ = ["ConfigurationFaults", "Fault", "Loaded", "Settings", "load", "parse_listen"]
+
+DEFAULT_FILE: Final = "find-token.toml"
+
+_WITHOUT_EFFECT: Final = (
+    ("billing", "minimum_recharge_usd"),
+    ("billing", "maximum_recharge_usd"),
+    ("billing", "credit_expiry_days"),
+    ("billing", "refund_window_days"),
+    ("stripe", "api_base"),
+    ("stripe", "return_hosts"),
+)
+"""Settings of payments, which are not there yet; changing them is pointed out."""
+
+
+class Section(pydantic.BaseModel):
+    """What all tables share: unknown names are errors, and nothing changes once it is read."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ServerSettings(Section):
+    """Where the gateway listens, and how long it waits for callers."""
+
+    listen: Listen = Field(
+        default="127.0.0.1:8080", description="Host and port of the public API; port 0 lets the system choose."
+    )
+    admin_listen: Listen = Field(
+        default="127.0.0.1:9090", description="Host and port of metrics and health; keep it away from the public."
+    )
+    public_url: Url = Field(
+        default="http://127.0.0.1:8080", description="The address under which callers reach the gateway."
+    )
+    workers: Annotated[Whole, AfterValidator(only(1, "this version runs as one process"))] = Field(
+        default=1, ge=1, description="How many processes serve; this version runs as one."
+    )
+    max_body_bytes: Whole = Field(
+        default=33_554_432,
+        ge=1_024,
+        le=1_073_741_824,
+        description="The largest request body that is read, after decompression.",
+    )
+    client_stall_seconds: Seconds = Field(
+        default=60,
+        description="A caller that stops reading its stream for this long is dropped, and pays as one that left.",
+    )
+    header_timeout_seconds: Seconds = Field(
+        default=15, description="How long a caller may take to send the headers of a request."
+    )
+    body_timeout_seconds: Seconds = Field(
+        default=30, description="How long a caller may take to send the body of a request."
+    )
+    keepalive_seconds: Seconds = Field(
+        default=75, description="How long an idle connection is kept open for the next request."
+    )
+    shutdown_seconds: Seconds = Field(
+        default=30, description="How long calls in flight may take to finish when the gateway stops."
+    )
+
+
+class StorageSettings(Section):
+    """Where the books are kept."""
+
+    database: DatabaseUrl = Field(
+        default="sqlite:///find-token.db",
+        repr=False,
+        description="The book of record: a SQLite file, relative to this file, or a PostgreSQL address.",
+    )
+    redis: Annotated[str, AfterValidator(only("", "this version keeps its limits in memory"))] = Field(
+        default="", repr=False, description="Redis for limits that several nodes share; this version runs without."
+    )
+
+
+class SecuritySettings(Section):
+    """Secrets, and the names that appear on the outside."""
+
+    secret_key: SecretKey = Field(
+        default=SecretStr(""),
+        description="32 bytes in base64 that seal callers' own provider keys; without it none can be stored.",
+        json_schema_extra={
+            "environment": "FIND_TOKEN_SECRET_KEY",
+            "off": "callers' own provider keys cannot be stored",
+        },
+    )
+    key_prefix: KeyPrefix = Field(default="sk-ft_", description="What every key begins with.")
+    header_prefix: HeaderPrefix = Field(
+        default="X-FindToken-", description="What the names of the gateway's own response headers begin with."
+    )
+
+
+class BillingSettings(Section):
+    """What callers pay on top of the providers' prices, and the rules of recharging."""
+
+    fee_percent: Percent = Field(
+        default=Decimal("5.5"), description="Added to the provider's price of every standard call."
+    )
+    fee_on: Annotated[
+        Literal["usage", "recharge"], AfterValidator(only("usage", "this version takes its fee on usage"))
+    ] = Field(
+        default="usage",
+        description="Where the fee is taken: on usage, or on recharges; this version takes it on usage.",
+    )
+    byok_fee_percent: Percent = Field(
+        default=Decimal(5), description="Share of the list price taken for a call on the caller's own provider key."
+    )
+    byok_free_requests_per_month: Whole = Field(
+        default=1_000_000,
+        ge=0,
+        description="Delivered calls on own provider keys that are free, per account and calendar month (UTC).",
+    )
+    minimum_recharge_usd: Dollars = Field(default=Decimal(10), description="The smallest recharge, in dollars.")
+    maximum_recharge_usd: Dollars = Field(default=Decimal(10_000), description="The largest recharge, in dollars.")
+    credit_expiry_days: Whole = Field(
+        default=365, ge=1, description="Credits expire this many days after the account's last activity."
+    )
+    refund_window_days: Whole = Field(
+        default=14, ge=0, description="For how many days the unspent part of a recharge can be given back."
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _recharges_have_room(self) -> BillingSettings:
+        if self.minimum_recharge_usd > self.maximum_recharge_usd:
+            raise ValueError("expected minimum_recharge_usd to be at most maximum_recharge_usd")
+        return self
+
+
+class LimitsSettings(Section):
+    """How much one account may ask; 0 is no limit."""
+
+    requests_per_minute: Whole = Field(
+        default=600, ge=0, description="Calls per minute and account, refilled continuously."
+    )
+    tokens_per_minute: Annotated[Whole, AfterValidator(only(0, "this version does not limit tokens"))] = Field(
+        default=0, ge=0, description="Tokens per minute and account; this version does not limit them."
+    )
+    concurrent_requests: Whole = Field(
+        default=0, ge=0, description="Calls of one account that may run at the same time."
+    )
+
+
+class RoutingSettings(Section):
+    """How long the gateway tries, and how it moves on when a provider fails."""
+
+    retries: Whole = Field(
+        default=3, ge=0, le=10, description="How often one provider is asked again after the first try."
+    )
+    backoff_seconds: tuple[Wait, ...] = Field(
+        default=(1, 2, 4),
+        min_length=1,
+        max_length=10,
+        description="The waits before each retry; the last one is repeated.",
+    )
+    timeout_seconds: Seconds = Field(default=30, description="The whole time of a plain call, all attempts included.")
+    first_content_timeout_seconds: Seconds = Field(
+        default=120, description="How long a streamed call may take to its first content, all attempts included."
+    )
+    silence_timeout_seconds: Seconds = Field(
+        default=120, description="The longest silence inside a stream before it is given up."
+    )
+    disconnect_drain_seconds: Wait = Field(
+        default=30,
+        description="How long a stream is read on for its usage after the caller left, where cancelling saves nothing.",
+    )
+    candidate_first_content_seconds: Seconds = Field(
+        default=30,
+        description="A streamed candidate silent for this long is left for the next, where a healthy one stands by.",
+    )
+    candidate_plain_seconds: Seconds = Field(
+        default=15,
+        description="A plain candidate silent for this long is left for the next, where a healthy one stands by.",
+    )
+    failover: Literal["auto", "patient"] = Field(
+        default="auto",
+        description='"auto" moves on at once while a healthy candidate stands by; "patient" retries each first.',
+    )
+
+
+class StripeSettings(Section):
+    """Payments by Stripe; off without an API key."""
+
+    api_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Stripe's secret API key; payments are not available in this version.",
+        json_schema_extra={"environment": "STRIPE_API_KEY", "off": "payments by Stripe are off"},
+    )
+    webhook_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="The secret with which Stripe signs its webhooks.",
+        json_schema_extra={"environment": "STRIPE_WEBHOOK_SECRET", "off": "webhooks of Stripe are refused"},
+    )
+    api_base: Url = Field(default="https://api.stripe.com", description="Where Stripe's API is reached.")
+    return_hosts: tuple[str, ...] = Field(
+        default=(), description="Hosts to which a payment page may send the customer back."
+    )
+
+
+class Settings(Section):
+    """Everything an operator can set, at its default where nothing is said."""
+
+    catalogue: str = Field(
+        default="", description="The price book, relative to this file; empty is the one that is shipped."
+    )
+    middlewares: Chain = Field(
+        default=MIDDLEWARES, description="What happens to a call, in order; the order is checked."
+    )
+    server: ServerSettings = ServerSettings()
+    storage: StorageSettings = StorageSettings()
+    security: SecuritySettings = SecuritySettings()
+    billing: BillingSettings = BillingSettings()
+    limits: LimitsSettings = LimitsSettings()
+    routing: RoutingSettings = RoutingSettings()
+    stripe: StripeSettings = StripeSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Both files, checked, and what the operator should know although nothing is wrong."""
+
+    settings: Settings
+    catalogue: Catalogue
+    warnings: list[str]
+
+
+def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Loaded:
+    """Read the settings from ``path`` and the catalogue they name.
+
+    Without a path `find-token.toml` of the working directory is read if there is one, else the defaults hold. Relative
+    names of files are relative to the settings file. ``environment`` replaces the process's own, for tests.
+    Raises ConfigurationFaults with every fault of both files.
+    """
+    environment = os.environ if environment is None else environment
+    if path is None and Path(DEFAULT_FILE).is_file():
+        path = Path(DEFAULT_FILE)
+    folder = Path() if path is None else path.parent
+    faults: list[Fault] = []
+    document = _read(path, environment, faults)
+    document.fill_from_environment(_environment_defaults(), environment)
+    settings = _settings(document, folder, faults)
+    catalogue_name = document.data.get("catalogue")
+    named = isinstance(catalogue_name, str) and catalogue_name != ""
+    book = _read(folder / str(catalogue_name) if named else _shipped_catalogue(), environment, faults)
+    catalogue = None if book.broken else _catalogue(book, faults)
+    if faults or settings is None or catalogue is None:
+        raise ConfigurationFaults(faults)
+    warnings = [*_settings_warnings(settings, document), *_catalogue_warnings(catalogue, book)]
+    return Loaded(settings, catalogue, warnings)
+
+
+def _shipped_catalogue() -> Path:
+    return Path(str(importlib.resources.files("providers").joinpath("catalogue.toml")))
+
+
+def _read(path: Path | None, environment: Mapping[str, str], faults: list[Fault]) -> Document:
+    """The file at ``path``, its faults of reading added to ``faults``; an empty document without a path."""
+    document = Document.read(path, environment)
+    faults.extend(document.faults)
+    return document
+
+
+def _settings(document: Document, folder: Path, faults: list[Fault]) -> Settings | None:
+    if document.broken:
+        return None
+    try:
+        settings = Settings.model_validate(document.data)
+    except pydantic.ValidationError as error:
+        found = explain(error, Settings, document.data, document.shown_instead())
+        faults.extend(document.fault(place, sentence) for place, sentence in found.items())
+        return None
+    database = settings.storage.database
+    if not (match := re.fullmatch(r"sqlite:///([^/].*)", database)):
+        return settings
+    storage = settings.storage.model_copy(update={"database": f"sqlite:///{(folder / match[1]).absolute()}"})
+    return settings.model_copy(update={"storage": storage})
+
+
+def _catalogue(book: Document, faults: list[Fault]) -> Catalogue | None:
+    try:
+        return build(book.data)
+    except pydantic.ValidationError as error:
+        found = list(explain(error, CatalogueFile, book.data, book.shown_instead()).items())
+    except CatalogueFaults as error:
+        found = error.faults
+    faults.extend(book.fault(place, sentence) for place, sentence in found)
+    return None
+
+
+def _environment_defaults() -> dict[Place, str]:
+    """The settings whose default is an environment variable, and its name."""
+    return {place: extra["environment"] for place, extra in _switches().items()}
+
+
+def _switches() -> dict[Place, dict[str, str]]:
+    """The settings that switch something off when they are empty: their variable, and what is off then."""
+    sections = {name: field.annotation for name, field in Settings.model_fields.items()}
+    return {
+        (name, inner): {key: str(value) for key, value in field.json_schema_extra.items()}
+        for name, section in sections.items()
+        if isinstance(section, type) and issubclass(section, Section)
+        for inner, field in section.model_fields.items()
+        if isinstance(field.json_schema_extra, dict)
+    }
+
+
+def _settings_warnings(settings: Settings, document: Document) -> list[str]:
+    switches = _switches()
+    warnings: list[str] = []
+    for place, names in document.unset.items():
+        consequence = switches[place]["off"] if place in switches else f"{dotted(place)} lacks it"
+        warnings.extend(f"{name} is not set: {consequence}" for name in names)
+    if settings.stripe.api_key.get_secret_value():
+        warnings.append("stripe.api_key is set, but payments are not available in this version")
+    changed = [dotted(place) for place in _WITHOUT_EFFECT if _at(settings, place) != _at(Settings(), place)]
+    warnings.extend(f"{key} has no effect: payments are not available in this version" for key in changed)
+    return warnings
+
+
+def _at(settings: Settings, place: tuple[str, str]) -> object:
+    section, name = place
+    return getattr(getattr(settings, section), name)
+
+
+def _catalogue_warnings(catalogue: Catalogue, book: Document) -> list[str]:
+    warnings: list[str] = []
+    for place, names in book.unset.items():
+        provider = catalogue.providers.get(str(place[1])) if place[0] == "providers" and len(place) > 1 else None
+        if provider is None:
+            consequence = f"{dotted(place)} lacks it"
+        else:
+            consequence = f"provider {provider.name} " + ("uses another of its keys" if provider.usable else "is off")
+        warnings.extend(f"{name} is not set: {consequence}" for name in names)
+    unset_providers = {place[1] for place in book.unset if place[0] == "providers"}
+    silent = [entry.name for entry in catalogue.providers.values() if not entry.usable]
+    warnings.extend(f"provider {name} has no key: it is off" for name in silent if name not in unset_providers)
+    models = catalogue.models.values()
+    unserved = [model.id for model in models if not any(upstream.provider.usable for upstream in model.upstreams)]
+    if unserved:
+        warnings.append(f"no provider is usable for: {', '.join(unserved)}")
+    return warnings

@@ -1,0 +1,162 @@
+"""The whole gateway on one machine without any account: simulated providers, a temporary database, a paid-up key.
+
+The simulator runs in the same process; the shipped catalogue is used as it is, only with every provider's address and key
+replaced by the simulator's. When the demo is closed, its folder is removed and nothing is left.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import shutil
+import socket
+import tempfile
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from billing.money import UNITS_PER_USD
+from providers.catalogue import Catalogue, build, load_shipped
+from proxy.app import Gateway
+from proxy.config import SecuritySettings, ServerSettings, Settings, StorageSettings
+from simulator.facts import KEYS, base_url
+from simulator.server import DEMO_SETTINGS
+from simulator.server import start as start_simulator
+from storage.accounts import create_account
+from storage.database import open_database
+from storage.identifiers import now_microseconds
+from storage.keys import create_key
+from storage.ledger import post_credit
+from storage.migrations import migrate
+
+HOST = "127.0.0.1"
+CREDIT = 10 * UNITS_PER_USD
+EMAIL = "demo@example.com"
+_PORTS_TRIED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What a newcomer needs to know about a demo that runs."""
+
+    base_url: str
+    key: str
+    admin_url: str
+    simulator_url: str
+    curl: str
+    folder: str
+    notes: tuple[str, ...]
+    """Sentences about what is not as asked: ports that were taken."""
+
+    def to_json(self) -> dict[str, str]:
+        """For programs that start a demo."""
+        names = ("base_url", "key", "admin_url", "simulator_url", "curl", "folder")
+        return {name: getattr(self, name) for name in names}
+
+    def to_text(self) -> str:
+        """For people who do; the last line says that it is ready."""
+        return f"""
+  base URL    {self.base_url}
+  key         {self.key}
+  admin       {self.admin_url}   (/metrics, /healthz, /readyz)
+  simulator   {self.simulator_url}
+
+  The account has $10 to spend. The six providers are simulated, so the answers are made up and nothing is sent anywhere.
+  Try it:
+
+    {self.curl}
+
+  Ctrl-C stops the demo and removes everything ({self.folder}).
+
+Ready."""
+
+
+async def start_demo(resources: AsyncExitStack, *, port: int, admin_port: int, simulator_port: int) -> Demo:
+    """Start simulator and gateway; closing ``resources`` ends both and removes the folder.
+
+    A port that is taken is replaced by the next free one; port 0 lets the system choose. Raises OSError when none is free.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="find-token-demo-"))
+    resources.callback(shutil.rmtree, folder, ignore_errors=True)
+    ports = Ports()
+    simulator = await start_simulator(
+        HOST,
+        ports.take(simulator_port),
+        latency_seconds=DEMO_SETTINGS.latency_seconds,
+        pieces_per_second=DEMO_SETTINGS.pieces_per_second,
+    )
+    resources.push_async_callback(simulator.close)
+    settings = demo_settings(folder, ports.take(port), ports.take(admin_port))
+    database = open_database(settings.storage.database)
+    migrate(database)
+    with database.session() as connection:
+        account = create_account(connection, EMAIL)
+        post_credit(
+            connection, "promotion_demo", account.id, CREDIT, "promotion", "credit of the demo", now_microseconds()
+        )
+        _, key = create_key(connection, account.id, "demo", settings.security.key_prefix)
+    gateway = Gateway(settings, simulated_catalogue(simulator.url), database)
+    resources.push_async_callback(gateway.close)
+    await gateway.start()
+    base = f"{gateway.url}/v1"
+    return Demo(base, key, gateway.admin_url, simulator.url, curl_line(base, key), str(folder), tuple(ports.notes))
+
+
+def demo_settings(folder: Path, port: int, admin_port: int) -> Settings:
+    """The default settings, with a database in ``folder`` and a secret key of their own."""
+    return Settings(
+        server=ServerSettings(
+            listen=f"{HOST}:{port}", admin_listen=f"{HOST}:{admin_port}", public_url=f"http://{HOST}:{port}"
+        ),
+        storage=StorageSettings(database=f"sqlite:///{folder / 'find-token.db'}"),
+        security=SecuritySettings.model_validate({"secret_key": base64.b64encode(secrets.token_bytes(32)).decode()}),
+    )
+
+
+def simulated_catalogue(simulator_url: str) -> Catalogue:
+    """The shipped catalogue with every provider's address and key replaced by the simulator's."""
+    raw: dict[str, Any] = dict(load_shipped())
+    raw["providers"] = {
+        name: {**provider, "base_url": base_url(simulator_url, name), "keys": [KEYS[name]]}
+        for name, provider in raw["providers"].items()
+    }
+    return build(raw)
+
+
+def curl_line(base: str, key: str) -> str:
+    """A command to paste into a shell: one plain call, with the headers of the answer."""
+    body = json.dumps({"model": "deepseek-chat", "messages": [{"role": "user", "content": "Hello!"}]})
+    return f"curl -i {base}/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{body}'"
+
+
+class Ports:
+    """Free ports, each given once; what is not as asked is said in ``notes``."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self._given: set[int] = set()
+
+    def take(self, wanted: int) -> int:
+        """``wanted`` or the next port that nobody listens on; 0 stays 0. Raises OSError when all of the next are taken."""
+        if wanted == 0:
+            return 0
+        for port in range(wanted, min(wanted + _PORTS_TRIED, 65_536)):
+            if port not in self._given and _is_free(port):
+                self._given.add(port)
+                if port != wanted:
+                    self.notes.append(f"port {wanted} is taken, using {port}")
+                return port
+        raise OSError(f"no port is free from {wanted} on")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the server does it: a port whose last connections still linger is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True

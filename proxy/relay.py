@@ -1,0 +1,306 @@
+"""Upstream bytes to client bytes, usage tapped as they pass.
+
+Rules: every event leaves as soon as it has come; after the first content there is no second provider, so whatever breaks
+from then on ends this stream with an error chunk and no `[DONE]`; the last bytes leave only when the books are settled,
+after the handler has returned, which is why they are written by the response itself (`write_eof`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Self
+
+from aiohttp import web
+from prometheus_client import Gauge
+
+from billing.matrix import Ending
+from billing.money import format_usd
+from middlewares.byok import BYOK
+from middlewares.call import CALL, Call
+from middlewares.errors import ClientGone, problem_of
+from providers.chunks import ChunkStream
+from providers.errors import AnswerUnreadable, StreamCut, UpstreamError, UpstreamTimedOut
+from providers.sse import DONE, comment, encode
+from providers.transport import ANSWER_LIMIT_BYTES, UpstreamAnswer
+
+HELD_BACK_BYTES: Final = 64 * 1024
+"""What a provider sends before its first content (comments, role chunks) is kept up to this size, the rest is dropped."""
+USAGE_WAIT_SECONDS: Final = 2.0
+"""How long a stream whose client left is read on for its usage, once a finish reason was seen."""
+SMALL_WRITE_BYTES: Final = 32 * 1024
+"""A write of less than this into an empty socket buffer cannot block, so it needs no timer."""
+DRAINS_AT_ONCE: Final = 64
+"""Streams that may be read to their end for nobody at the same time; the others are cut and billed by estimate."""
+
+
+@dataclass(slots=True)
+class Drains:
+    """How many abandoned streams are being read to their end."""
+
+    limit: int = DRAINS_AT_ONCE
+    open: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySettings:
+    """The times of a stream."""
+
+    silence_timeout_seconds: float
+    """The longest an upstream may send nothing with data in it."""
+    client_stall_seconds: float
+    """The longest a client may read nothing while bytes wait for it."""
+    disconnect_drain_seconds: float
+    """How long a provider that bills cancelled calls is read on after its client left."""
+    streams_open: Gauge
+    """Counts the streams under way."""
+    drains: Drains = field(default_factory=Drains)
+
+
+class RelayedStream(web.StreamResponse):
+    """A streamed answer whose last bytes are decided when everything else is over."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(headers={"X-Accel-Buffering": "no"})
+        self.content_type = "text/event-stream"
+        self._call = call
+        self._failure: UpstreamError | None = None
+
+    def broke(self, failure: UpstreamError) -> None:
+        """The stream ends with an error chunk, and its connection with it."""
+        self._failure = failure
+        self.force_close()
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Called by aiohttp once the whole chain has returned: the call is settled, its cost is known."""
+        if not self._eof_sent:
+            data = _last_bytes(self._call, self._failure)
+        await super().write_eof(data)
+
+
+class Relay:
+    """One stream on its way through."""
+
+    def __init__(self, request: web.Request, incoming: UpstreamAnswer, key: str, settings: RelaySettings) -> None:
+        self._request = request
+        self._call = call = request[CALL]
+        self._incoming = incoming
+        self._settings = settings
+        self._clock = asyncio.get_running_loop().time
+        offer, answer = call.offer, call.answer
+        assert offer is not None, "routing comes first"
+        assert answer is not None, "metering comes first"
+        self._offer = offer
+        self._answer = answer
+        self._chunks = ChunkStream(
+            offer.upstream.provider.dialect,
+            offer.model.id,
+            tally=answer.tally,
+            wants_usage=call.wants_usage,
+            secret=key,
+            usage_extra=lambda: _usage_extra(call),
+        )
+
+    async def run(self, limit: asyncio.Timeout) -> web.StreamResponse:
+        """Relay until the end. ``limit`` covers the time to the first content and is put off after it.
+
+        Raises UpstreamError while nothing has reached the client, ClientGone when it hung up.
+        """
+        head = await self._until_begun()
+        limit.reschedule(None)
+        answer, chunks = self._answer, self._chunks
+        answer.first_content_at = self._clock()
+        stream = RelayedStream(self._call)
+        self._call.stream = stream
+        self._settings.streams_open.inc()
+        try:
+            await stream.prepare(self._request)
+            await self._send(stream, head)
+            failure = await self._forward(stream)
+        except (ConnectionError, ClientGone) as error:
+            await self._client_left()
+            raise ClientGone from error
+        except asyncio.CancelledError:
+            await self._client_left()
+            raise
+        finally:
+            self._settings.streams_open.dec()
+        answer.finished = chunks.finished
+        answer.produced_bytes = chunks.produced_bytes() if answer.tally.usage() is None else 0
+        if failure is None:
+            answer.ending = Ending.COMPLETE
+            await self._incoming.end()
+        else:
+            answer.ending = Ending.CUT_BY_PROVIDER
+            answer.failure = failure
+            stream.broke(failure)
+        return stream
+
+    async def _until_begun(self) -> bytes:
+        """Everything up to the first content or finish. Raises what the provider says instead, or AnswerUnreadable."""
+        chunks = self._chunks
+        held_back = b""
+        while not chunks.begun:
+            data = await self._incoming.read_some()
+            if not data:
+                raise AnswerUnreadable("the stream ended before it had any content")
+            passed = chunks.feed(data)
+            if chunks.error is not None and not chunks.begun:
+                raise chunks.error
+            if chunks.done and not chunks.begun:
+                raise AnswerUnreadable("the stream was declared done before it had any content")
+            if chunks.begun or len(held_back) < HELD_BACK_BYTES:
+                held_back += passed
+        return held_back
+
+    async def _forward(self, stream: RelayedStream) -> UpstreamError | None:
+        """Pass bytes on until the stream is done; what broke it, or None."""
+        chunks, silence = self._chunks, self._settings.silence_timeout_seconds
+        renewed = self._clock()
+        try:
+            async with asyncio.timeout(silence) as quiet:
+                while not chunks.done and chunks.error is None:
+                    data = await self._incoming.read_some()
+                    if not data:
+                        break
+                    passed = chunks.feed(data)
+                    if passed:
+                        await self._send(stream, passed)
+                    # Comments are not progress. Renewing the timer once a second is exact enough, and cheap.
+                    if chunks.progressed and (now := self._clock()) > renewed + 1:
+                        renewed = now
+                        quiet.reschedule(now + silence + 1)
+        except TimeoutError:
+            return UpstreamTimedOut(f"the provider was silent for {silence:g} seconds")
+        except AnswerUnreadable as error:
+            return StreamCut(error.message)
+        if chunks.error is not None:
+            return chunks.error
+        if not chunks.done and not chunks.finished:
+            return StreamCut("the provider ended the stream before its answer was complete")
+        return None
+
+    async def _send(self, stream: RelayedStream, data: bytes) -> None:
+        """Write to the client. Raises ClientGone when it hung up or has stopped reading."""
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise ClientGone
+        if len(data) < SMALL_WRITE_BYTES and not transport.get_write_buffer_size():
+            await stream.write(data)
+            return
+        try:
+            async with asyncio.timeout(self._settings.client_stall_seconds):
+                await stream.write(data)
+        except TimeoutError:
+            transport.abort()
+            raise ClientGone from None
+
+    async def _client_left(self) -> None:
+        """Nobody listens any more: learn what can be learnt about usage, within bounds, and say how it ended."""
+        answer, chunks = self._answer, self._chunks
+        answer.ending = Ending.CLIENT_LEFT if chunks.produced or chunks.finished else Ending.CLIENT_LEFT_EARLY
+        try:
+            if chunks.finished:
+                await self._read_on(USAGE_WAIT_SECONDS)
+            elif self._offer.upstream.provider.bills_cancelled:
+                await self._drain()
+        finally:
+            answer.finished = chunks.finished
+            answer.produced_bytes = chunks.produced_bytes()
+
+    async def _drain(self) -> None:
+        drains = self._settings.drains
+        if drains.open >= drains.limit:
+            return
+        drains.open += 1
+        try:
+            await self._read_on(self._settings.disconnect_drain_seconds)
+        finally:
+            drains.open -= 1
+
+    async def _read_on(self, seconds: float) -> None:
+        """Read the rest for its usage alone."""
+        chunks = self._chunks
+        read_bytes = 0
+        try:
+            async with asyncio.timeout(seconds):
+                while not chunks.done and chunks.error is None and read_bytes < ANSWER_LIMIT_BYTES:
+                    data = await self._incoming.read_some()
+                    if not data:
+                        return
+                    read_bytes += len(data)
+                    chunks.feed(data)
+        except (TimeoutError, UpstreamError):
+            return
+
+
+class WholeAnswer:
+    """Bytes that are all there already, in the shape of an upstream's answer: a plain answer on its way to a stream."""
+
+    status: int = 200
+    headers: Mapping[str, str] = {}
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def read(self, limit_bytes: int = ANSWER_LIMIT_BYTES) -> bytes:
+        """All of it; it was within a limit when it was read first."""
+        assert len(self._data) <= limit_bytes
+        return await self.read_some()
+
+    async def read_some(self) -> bytes:
+        """All of it, then nothing."""
+        data, self._data = self._data, b""
+        return data
+
+    async def end(self) -> None:
+        """Nothing is open."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is open."""
+
+
+def _usage_extra(call: Call) -> bytes:
+    """`cost`, `cost_details` and `is_byok` for the usage chunk, as OpenRouter names them; the amounts that will be taken."""
+    assert call.answer is not None, "metering comes first"
+    usage = call.answer.tally.usage()
+    byok = b"true" if call.mode == BYOK else b"false"
+    if usage is None:
+        return b'"is_byok":' + byok
+    charge, _absorbed = call.pricing.charge_for(usage)
+    return (
+        f'"cost":{format_usd(charge.cost)},"cost_details":{{"provider_cost":{format_usd(charge.provider_cost)},'
+        f'"fee":{format_usd(charge.fee)}}},"is_byok":'
+    ).encode() + byok
+
+
+def _last_bytes(call: Call, failure: UpstreamError | None) -> bytes:
+    """What ends a stream: the bill and `[DONE]`, or what went wrong."""
+    if failure is not None:
+        return encode(json.dumps(_error_chunk(call, failure), ensure_ascii=False).encode())
+    if call.cost is None:
+        return b""
+    said = [f"cost={format_usd(call.cost)}"]
+    if call.balance is not None and call.mode != BYOK:
+        said.append(f"balance={format_usd(call.balance)}")
+    said.append(f"request_id={call.request_id}")
+    return comment("findtoken " + " ".join(said)) + DONE
+
+
+def _error_chunk(call: Call, failure: UpstreamError) -> dict[str, Any]:
+    problem = problem_of(failure)
+    return {
+        "id": call.request_id,
+        "object": "chat.completion.chunk",
+        "model": call.offer.model.id if call.offer is not None else call.model.id,
+        "error": {"message": problem.message, "type": "upstream_error", "code": problem.code},
+        "choices": [{"index": 0, "delta": {}, "finish_reason": "error"}],
+    }

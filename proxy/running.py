@@ -1,0 +1,84 @@
+"""What runs until it is told to stop: the gateway, the simulator, the demo.
+
+SIGTERM and SIGINT (Ctrl-C) end each of them in order: calls in flight finish, then everything is closed. A second signal
+is not waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from providers.catalogue import Catalogue
+from proxy.app import Gateway
+from proxy.config import Settings
+from proxy.demo import Demo, start_demo
+from simulator.server import DEMO_SETTINGS
+from simulator.server import start as start_simulator
+from storage.database import Database
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+async def run_gateway(
+    settings: Settings, catalogue: Catalogue, database: Database, ready: Callable[[str, str], None]
+) -> None:
+    """Serve until told to stop. ``ready`` is called with the public and the admin address once both are open."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    gateway = Gateway(settings, catalogue, database)
+    told_to_stop = stop_signal()
+    try:
+        await gateway.start()
+        ready(gateway.url, gateway.admin_url)
+        await told_to_stop.wait()
+    finally:
+        await gateway.close()
+
+
+async def run_simulator(ready: Callable[[str], None], host: str, port: int) -> None:
+    """Serve the simulated providers until told to stop. ``ready`` is called with their address."""
+    told_to_stop = stop_signal()
+    simulator = await start_simulator(
+        host,
+        port,
+        latency_seconds=DEMO_SETTINGS.latency_seconds,
+        pieces_per_second=DEMO_SETTINGS.pieces_per_second,
+    )
+    try:
+        ready(simulator.url)
+        await told_to_stop.wait()
+    finally:
+        await simulator.close()
+
+
+async def run_demo(
+    ready: Callable[[Demo], None], seconds: float | None, *, port: int, admin_port: int, simulator_port: int
+) -> None:
+    """Run the demo until told to stop, or for so many seconds. ``ready`` is called once it can be used."""
+    told_to_stop = stop_signal()
+    async with AsyncExitStack() as resources:
+        demo = await start_demo(resources, port=port, admin_port=admin_port, simulator_port=simulator_port)
+        ready(demo)
+        try:
+            await asyncio.wait_for(told_to_stop.wait(), seconds)
+        except TimeoutError:
+            pass  # The time that was asked for is over, which is a good end.
+
+
+def stop_signal() -> asyncio.Event:
+    """An event that is set by the first SIGTERM or SIGINT; the next one has its usual effect."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+
+    def tell() -> None:
+        told.set()
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, tell)
+    return told
