@@ -4,11 +4,15 @@ A byte-level BPE vocabulary never makes more than one token of a UTF-8 byte (mea
 hostile samples with the Qwen, o200k and DeepSeek vocabularies), so the bytes of the decoded text bound its tokens. No
 tokenizer is needed, and none could be trusted for six vendors. Chat templates add a few tokens per message and per
 request; pictures count by a cap, because their size in bytes says nothing about their tokens.
+
+What is no plain text (tools, schemas) goes into the prompt as JSON, so there the bytes of the JSON count, spaces and
+escapes included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Mapping
 from typing import Final
 
 TOKENS_PER_MESSAGE: Final = 16
@@ -28,6 +32,9 @@ _MEDIA_CAPS: Final = {
     "file": TOKENS_PER_MEDIA_FILE,
 }
 
+# Of a media part only what these hold is data; whatever else stands in it is text like any other.
+_MEDIA_FIELDS: Final = frozenset(_MEDIA_CAPS)
+
 # What goes into the prompt besides the messages.
 _PROMPT_FIELDS: Final = ("tools", "functions", "response_format", "tool_choice", "prompt")
 
@@ -40,7 +47,7 @@ def prompt_token_bound(request: Mapping[str, object]) -> int:
         bound += TOKENS_PER_MESSAGE * len(messages) + sum(map(_bytes_of_message, messages))
     for field in _PROMPT_FIELDS:
         if field in request:
-            bound += _bytes_of(request[field])
+            bound += _bytes_as_json(request[field])
     return bound
 
 
@@ -52,9 +59,8 @@ def text_bytes(request: Mapping[str, object]) -> int:
         value = pending.pop()
         if isinstance(value, str):
             total += _utf8_length(value)
-        elif isinstance(value, Mapping):
-            if value.get("type") not in _MEDIA_CAPS:
-                pending.extend(value.values())
+        elif isinstance(value, dict):
+            pending.extend(_without_media(value).values())
         elif isinstance(value, list):
             pending.extend(value)
     return total
@@ -62,13 +68,28 @@ def text_bytes(request: Mapping[str, object]) -> int:
 
 def _bytes_of_message(message: object) -> int:
     """Bytes of a message's texts; what a chat template writes around them is in the allowance per message."""
-    if not isinstance(message, Mapping):
-        return _bytes_of(message)
-    return sum(_utf8_length(value) if isinstance(value, str) else _bytes_of(value) for value in message.values())
+    if not isinstance(message, dict):
+        return _bytes_as_json(message)
+    total = 0
+    for name, value in message.items():
+        if isinstance(value, str):
+            total += _utf8_length(value)
+        elif name == "content" and isinstance(value, list):
+            total += sum(map(_bytes_of_part, value))
+        else:
+            total += _bytes_as_json(value)
+    return total
 
 
-def _bytes_of(value: object) -> int:
-    """Bytes of every text in ``value``, keys and punctuation included, media parts at their cap.
+def _bytes_of_part(part: object) -> int:
+    """Bytes of one part of a message's content, the data of pictures and the like at their cap."""
+    if not isinstance(part, Mapping):
+        return _bytes_as_json(part)
+    return _media_cap(part) + _bytes_as_json(_without_media(part))
+
+
+def _bytes_as_json(value: object) -> int:
+    """Bytes of ``value`` as JSON, with a space behind every comma and colon.
 
     A loop and not a recursion, because the caller decides how deep a request nests.
     """
@@ -77,16 +98,12 @@ def _bytes_of(value: object) -> int:
     while pending:
         item = pending.pop()
         if isinstance(item, str):
-            total += _utf8_length(item) + 2
-        elif isinstance(item, Mapping):
-            kind = item.get("type")
-            if isinstance(kind, str) and kind in _MEDIA_CAPS:
-                total += _MEDIA_CAPS[kind]
-                continue
-            total += 2 + sum(_utf8_length(name) + 4 for name in _names(item))
+            total += _json_length(item)
+        elif isinstance(item, dict):
+            total += 2 + sum(_json_length(name) + 4 for name in item)
             pending.extend(item.values())
         elif isinstance(item, list):
-            total += 2 + len(item)
+            total += 2 + 2 * len(item)
             pending.extend(item)
         else:
             # Numbers, true, false and null as JSON writes them; no number is longer than its repr.
@@ -94,8 +111,21 @@ def _bytes_of(value: object) -> int:
     return total
 
 
-def _names(item: Mapping[object, object]) -> Iterable[str]:
-    return (name for name in item if isinstance(name, str))
+def _media_cap(part: Mapping[str, object]) -> int:
+    """The most tokens the data in ``part`` can count as; 0 for a part of text."""
+    kind = part.get("type")
+    return _MEDIA_CAPS.get(kind, 0) if isinstance(kind, str) else 0
+
+
+def _without_media(part: Mapping[str, object]) -> Mapping[str, object]:
+    """``part`` without its data, if it is a picture or the like."""
+    if not _media_cap(part):
+        return part
+    return {name: value for name, value in part.items() if name not in _MEDIA_FIELDS}
+
+
+def _json_length(text: str) -> int:
+    return _utf8_length(json.dumps(text, ensure_ascii=False))
 
 
 def _utf8_length(text: str) -> int:

@@ -16,6 +16,9 @@ LARGEST_AMOUNT: Money = 10**17
 """A billion dollars; more than this is a mistake, and it keeps sums inside a database's 64-bit integers."""
 
 
+_SMALLEST = Decimal(1).scaleb(-8)
+
+
 class InvalidAmount(ValueError):
     """A text or number that is not an exact amount of money with at most eight decimals."""
 
@@ -23,7 +26,7 @@ class InvalidAmount(ValueError):
 def parse_usd(value: str | int | Decimal) -> Money:
     """Read dollars, exactly: ``"9.05"`` is 905000000.
 
-    Raises InvalidAmount for anything that is not a finite number with at most eight decimals below a billion dollars.
+    Raises InvalidAmount for anything that is not a finite number with at most eight decimals, at most a billion dollars.
     """
     if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
         raise InvalidAmount(f"an amount is a decimal number such as 12.50, not {value!r}")
@@ -31,12 +34,13 @@ def parse_usd(value: str | int | Decimal) -> Money:
         dollars = Decimal(value)
     except InvalidOperation:
         raise InvalidAmount(f"an amount is a decimal number such as 12.50, not {value!r}") from None
-    if not dollars.is_finite() or abs(dollars) > LARGEST_AMOUNT // UNITS_PER_USD:
-        raise InvalidAmount(f"an amount is below a billion dollars, not {value!r}")
-    units = dollars.scaleb(8)
-    if units != units.to_integral_value():
+    # Decimals are compared exactly, while every operation on them rounds to 28 digits or overflows: so compare first.
+    if not dollars.is_finite() or dollars.copy_abs() > LARGEST_AMOUNT // UNITS_PER_USD:
+        raise InvalidAmount(f"an amount is at most a billion dollars, not {value!r}")
+    exact = dollars.quantize(_SMALLEST)
+    if exact != dollars:
         raise InvalidAmount(f"an amount has at most 8 decimals, {value!r} has more")
-    return int(units)
+    return int(exact.scaleb(8))
 
 
 def format_usd(amount: Money) -> str:

@@ -21,19 +21,33 @@ RATE_UNITS_PER_MONEY_UNIT: Final = 10**10
 _RATE_UNITS_PER_USD_PER_MILLION: Final = 10**12
 
 
+LARGEST_PRICE: Final = 10**9
+"""USD per million tokens. More is a mistake, and callers name prices too: a number of a million digits would cost minutes."""
+
+_SMALLEST: Final = Decimal(1).scaleb(-12)
+
+
 class InvalidPrice(ValueError):
-    """A price that is negative, not finite, or finer than 12 decimals per million tokens."""
+    """A price or percentage that is no exact number, negative, too large, or finer than 12 decimals."""
 
 
 def rate(usd_per_million_tokens: Decimal | int) -> int:
     """A price in USD per million tokens as 10⁻¹⁸ USD per token, exactly. Raises InvalidPrice."""
-    price = Decimal(usd_per_million_tokens)
-    if not price.is_finite() or price < 0:
-        raise InvalidPrice(f"a price is a number of at least 0, not {price}")
-    units = price * _RATE_UNITS_PER_USD_PER_MILLION
-    if units != units.to_integral_value():
-        raise InvalidPrice(f"a price has at most 12 decimals, {price} has more")
-    return int(units)
+    price = _exact(usd_per_million_tokens, LARGEST_PRICE, "a price")
+    return int(price * _RATE_UNITS_PER_USD_PER_MILLION)
+
+
+def _exact(value: Decimal | int, largest: int, what: str) -> Decimal:
+    """``value`` with 12 decimals, unrounded. Decimals are compared exactly, while operations round: so compare first."""
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        raise InvalidPrice(f"{what} is a decimal number, not {value!r}")
+    number = Decimal(value)
+    if not number.is_finite() or not 0 <= number <= largest:
+        raise InvalidPrice(f"{what} is a number between 0 and {largest}, not {number}")
+    exact = number.quantize(_SMALLEST)
+    if exact != number:
+        raise InvalidPrice(f"{what} has at most 12 decimals, {number} has more")
+    return exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +175,7 @@ class Fee:
     @classmethod
     def percent(cls, percent: Decimal | int) -> Fee:
         """``Fee.percent(Decimal("5.5"))`` is 55/1000. Raises InvalidPrice below 0 or above 1000 percent."""
-        value = Decimal(percent)
-        if not value.is_finite() or not 0 <= value <= 1000:
-            raise InvalidPrice(f"a fee is between 0 and 1000 percent, not {percent}")
-        numerator, denominator = value.as_integer_ratio()
+        numerator, denominator = _exact(percent, 1000, "a fee in percent").as_integer_ratio()
         return cls(numerator, denominator * 100)
 
 

@@ -18,25 +18,24 @@ BYTES_PER_TOKEN_ESTIMATE: Final = 4
 """English text has about 0.25 tokens per UTF-8 byte, Chinese 0.18 to 0.27 (measured with the Qwen, DeepSeek and o200k
 vocabularies); used only where an upstream reported nothing."""
 
-# Where each number may stand, as paths into the usage object, most specific last. DeepSeek: prompt_cache_hit_tokens;
-# Kimi and StepFun: cached_tokens at the top; everybody else: prompt_tokens_details.cached_tokens.
-_PLACES: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
-    "prompt_tokens": (("prompt_tokens",), ("input_tokens",)),
-    "completion_tokens": (("completion_tokens",), ("output_tokens",)),
-    "cached_tokens": (
-        ("cached_tokens",),
-        ("prompt_cache_hit_tokens",),
-        ("prompt_tokens_details", "cached_tokens"),
-        ("input_tokens_details", "cached_tokens"),
-    ),
-    "cache_write_tokens": (
-        ("cache_creation_input_tokens",),
-        ("prompt_tokens_details", "cache_creation_input_tokens"),
-    ),
-    "reasoning_tokens": (
-        ("completion_tokens_details", "reasoning_tokens"),
-        ("output_tokens_details", "reasoning_tokens"),
-    ),
+# Where each number may stand, most specific last. DeepSeek: prompt_cache_hit_tokens; Kimi and StepFun: cached_tokens at the
+# top; everybody else: prompt_tokens_details.cached_tokens.
+_TOP_FIELDS: Final = {
+    "prompt_tokens": "prompt_tokens",
+    "input_tokens": "prompt_tokens",
+    "completion_tokens": "completion_tokens",
+    "output_tokens": "completion_tokens",
+    "cached_tokens": "cached_tokens",
+    "prompt_cache_hit_tokens": "cached_tokens",
+    "cache_creation_input_tokens": "cache_write_tokens",
+}
+_PROMPT_DETAILS: Final = {"cached_tokens": "cached_tokens", "cache_creation_input_tokens": "cache_write_tokens"}
+_COMPLETION_DETAILS: Final = {"reasoning_tokens": "reasoning_tokens"}
+_DETAILS: Final = {
+    "prompt_tokens_details": _PROMPT_DETAILS,
+    "input_tokens_details": _PROMPT_DETAILS,
+    "completion_tokens_details": _COMPLETION_DETAILS,
+    "output_tokens_details": _COMPLETION_DETAILS,
 }
 
 
@@ -66,17 +65,23 @@ class UsageTally:
 
     def take(self, reported: object) -> None:
         """Read one usage object in any provider's shape; whatever is missing, null or absurd leaves things as they are."""
-        if not isinstance(reported, Mapping):
+        if not isinstance(reported, dict):
             return
-        for field, places in _PLACES.items():
-            for place in places:
-                value = _at(reported, place)
-                if value is None:
-                    continue
-                if type(value) is int and 0 <= value <= LARGEST_TOKEN_COUNT:
-                    self._latest[field] = value
-                else:
-                    self.ignored += 1
+        self._take(reported, _TOP_FIELDS)
+        for name, fields in _DETAILS.items():
+            details = reported.get(name)
+            if isinstance(details, dict):
+                self._take(details, fields)
+
+    def _take(self, reported: Mapping[str, object], fields: Mapping[str, str]) -> None:
+        for name, field in fields.items():
+            value = reported.get(name)
+            if value is None:
+                continue
+            if type(value) is int and 0 <= value <= LARGEST_TOKEN_COUNT:
+                self._latest[field] = value
+            else:
+                self.ignored += 1
 
     def usage(self) -> Usage | None:
         """What was reported, or None while prompt or completion tokens were never reported."""
@@ -100,12 +105,3 @@ def estimate_usage(prompt_bytes: int, completion_bytes: int) -> Usage:
         prompt_tokens=-(-prompt_bytes // BYTES_PER_TOKEN_ESTIMATE),
         completion_tokens=-(-completion_bytes // BYTES_PER_TOKEN_ESTIMATE),
     )
-
-
-def _at(reported: Mapping[str, object], place: tuple[str, ...]) -> object:
-    value: object = reported
-    for name in place:
-        if not isinstance(value, Mapping):
-            return None
-        value = value.get(name)
-    return value

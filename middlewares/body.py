@@ -27,39 +27,37 @@ LARGEST_N: Final = 16
 # Fields that look like credentials or addresses: some clients send them, no provider may see them.
 CREDENTIAL_FIELDS: Final = frozenset({"api_key", "api_base", "base_url", "organization"})
 
-_TEXT, _NUMBER, _WHOLE, _FLAG, _OBJECT, _LIST = (
-    "a text",
-    "a number",
-    "a whole number",
-    "true or false",
-    "an object",
-    "a list",
-)
+_TEXT: Final = ("a text", (str,))
+_WHOLE: Final = ("a whole number", (int,))
+_NUMBER: Final = ("a number", (int, float))
+_FLAG: Final = ("true or false", (bool,))
+_OBJECT: Final = ("an object", (dict,))
+_LIST: Final = ("a list", (list,))
 
-# OpenAI's chat completion fields and the kinds each may have; null means absent everywhere.
-_KINDS: Final[dict[str, tuple[str, ...]]] = {
-    "model": (_TEXT,),
-    "messages": (_LIST,),
-    "stream": (_FLAG,),
-    "stream_options": (_OBJECT,),
-    "max_tokens": (_WHOLE,),
-    "max_completion_tokens": (_WHOLE,),
-    "n": (_WHOLE,),
-    "temperature": (_NUMBER,),
-    "top_p": (_NUMBER,),
-    "presence_penalty": (_NUMBER,),
-    "frequency_penalty": (_NUMBER,),
-    "seed": (_WHOLE,),
-    "logprobs": (_FLAG,),
-    "top_logprobs": (_WHOLE,),
-    "logit_bias": (_OBJECT,),
-    "stop": (_TEXT, _LIST),
-    "tools": (_LIST,),
-    "tool_choice": (_TEXT, _OBJECT),
-    "parallel_tool_calls": (_FLAG,),
-    "response_format": (_OBJECT,),
-    "user": (_TEXT,),
-    "metadata": (_OBJECT,),
+# OpenAI's chat completion fields, how their kind is called and which types it has; null means absent everywhere.
+_KINDS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
+    "model": _TEXT,
+    "messages": _LIST,
+    "stream": _FLAG,
+    "stream_options": _OBJECT,
+    "max_tokens": _WHOLE,
+    "max_completion_tokens": _WHOLE,
+    "n": _WHOLE,
+    "temperature": _NUMBER,
+    "top_p": _NUMBER,
+    "presence_penalty": _NUMBER,
+    "frequency_penalty": _NUMBER,
+    "seed": _WHOLE,
+    "logprobs": _FLAG,
+    "top_logprobs": _WHOLE,
+    "logit_bias": _OBJECT,
+    "stop": ("a text or a list", (str, list)),
+    "tools": _LIST,
+    "tool_choice": ("a text or an object", (str, dict)),
+    "parallel_tool_calls": _FLAG,
+    "response_format": _OBJECT,
+    "user": _TEXT,
+    "metadata": _OBJECT,
 }
 
 
@@ -91,6 +89,12 @@ async def _read(request: web.Request, max_bytes: int, read_seconds: float) -> by
         raise Refusal("unsupported_encoding", f"a body may be gzip or deflate, not {encoding[:40]}")
     if (request.content_length or 0) > max_bytes:
         raise _too_large(max_bytes)
+    if request.content.is_eof():
+        # The usual case: a small body has arrived together with its headers.
+        whole = request.content.read_nowait()
+        if len(whole) > max_bytes:
+            raise _too_large(max_bytes)
+        return whole
     parts = bytearray()
     try:
         async with asyncio.timeout(read_seconds):
@@ -126,10 +130,10 @@ def parse(document: bytes) -> dict[str, Any]:
 
 def check_fields(document: Mapping[str, Any]) -> None:
     """Raise a Refusal that names the first known field with a wrong kind or a value out of range."""
-    for name, kinds in _KINDS.items():
-        value = document.get(name)
-        if value is not None and not any(_is(value, kind) for kind in kinds):
-            raise invalid(name, f"{name} must be {' or '.join(kinds)}")
+    for name, value in document.items():
+        kind = _KINDS.get(name)
+        if kind is not None and value is not None and type(value) not in kind[1]:
+            raise invalid(name, f"{name} must be {kind[0]}")
     if not document.get("model"):
         raise invalid("model", "model is missing: name one of the models in GET /v1/models")
     messages = document.get("messages")
@@ -163,18 +167,6 @@ def find_model(catalogue: Catalogue, name: str) -> Model:
             "model_not_found", f"there is no model {name[:100]!r}{hint}", param="model", suggestions=list(nearest)
         )
     return model
-
-
-def _is(value: object, kind: str) -> bool:
-    if kind == _TEXT:
-        return isinstance(value, str)
-    if kind == _WHOLE:
-        return type(value) is int
-    if kind == _NUMBER:
-        return type(value) in (int, float)
-    if kind == _FLAG:
-        return isinstance(value, bool)
-    return isinstance(value, dict if kind == _OBJECT else list)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

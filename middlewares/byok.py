@@ -48,7 +48,7 @@ async def _registered_key(provider_keys: ProviderKeys, call: Call) -> ProviderKe
     assert call.account_id is not None, "auth comes first"
     provider = _provider_of(call.model)
     key = await provider_keys.find_for(call.account_id, provider)
-    return None if key is None else ProviderKey(provider, key.api_key)
+    return None if key is None else ProviderKey(provider, key.secret)
 
 
 def _provider_of(model: Model) -> str:

@@ -157,9 +157,7 @@ def error_response(problem: Problem, call: Call | None) -> web.Response:
             **problem.fields,
         }
     }
-    response = web.Response(
-        status=problem.status, body=json.dumps(body, ensure_ascii=False).encode(), content_type="application/json"
-    )
+    response = web.Response(status=problem.status, body=_encode(body), content_type="application/json")
     if problem.retry_after_seconds is not None or problem.status == 503:
         seconds = RETRY_SECONDS if problem.retry_after_seconds is None else problem.retry_after_seconds
         response.headers["Retry-After"] = str(max(1, -int(-seconds // 1)))
@@ -167,6 +165,14 @@ def error_response(problem: Problem, call: Call | None) -> web.Response:
         # The rest of the body was not read, so the connection cannot be used again.
         response.force_close()
     return response
+
+
+def _encode(body: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        # A caller's field name may be half a surrogate pair, which has no UTF-8: as an escape it can be told.
+        return json.dumps(body).encode()
 
 
 def _abandon(request: web.Request, stream: web.StreamResponse) -> web.StreamResponse:
