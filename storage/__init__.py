@@ -1,0 +1,1 @@
+"""What is remembered: accounts, keys, the ledger and the billing log. Knows no HTTP."""

@@ -1,0 +1,106 @@
+"""Accounts: who pays. Made by an e-mail address, found again by it, deactivated but never deleted.
+
+Their money is the ledger's business (storage/ledger.py); this file never touches a balance.
+"""
+
+# ruff: noqa: S608 - statements are put together from our own column names, never from a value
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from storage.database import Connection
+from storage.identifiers import new_id, now_microseconds
+from storage.revision import bump_revision
+
+Status = Literal["active", "deactivated"]
+
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+_LONGEST_EMAIL = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
+
+_COLUMNS = "id, email, status, created, last_active, balance, held"
+_INSERT = f"""INSERT INTO account ({_COLUMNS}) VALUES (?, ?, 'active', ?, ?, 0, 0)
+    ON CONFLICT (email) DO NOTHING RETURNING id"""
+_BY_ID = f"SELECT {_COLUMNS} FROM account WHERE id = ?"
+_BY_EMAIL = f"SELECT {_COLUMNS} FROM account WHERE email = ?"
+_ALL = f"SELECT {_COLUMNS} FROM account ORDER BY created, id"
+_SET_STATUS = f"UPDATE account SET status = ? WHERE id = ? RETURNING {_COLUMNS}"
+
+
+class InvalidEmail(ValueError):
+    """A text that cannot be an e-mail address."""
+
+
+class EmailTaken(Exception):
+    """Another account has this e-mail address."""
+
+
+class UnknownAccount(Exception):
+    """No account has this id."""
+
+
+class AccountInactive(Exception):
+    """The account is deactivated: it can neither spend nor sign its calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account; instants in microseconds, money in 10⁻⁸ USD, `balance` includes `held`."""
+
+    id: str
+    email: str
+    status: Status
+    created: int
+    last_active: int
+    balance: int
+    held: int
+
+
+def normalise_email(email: str) -> str:
+    """The form an address is stored and looked up in: trimmed, lower case. Raises InvalidEmail."""
+    normal = email.strip().lower()
+    if len(normal) > _LONGEST_EMAIL or not normal.isprintable() or not _EMAIL.fullmatch(normal):
+        raise InvalidEmail(f"an e-mail address looks like name@example.com, not {email!r}")
+    return normal
+
+
+def create_account(connection: Connection, email: str) -> Account:
+    """Open an active account with nothing on it. Raises InvalidEmail and EmailTaken."""
+    normal = normalise_email(email)
+    account_id, now = new_id("acct_"), now_microseconds()
+    if connection.execute(_INSERT, (account_id, normal, now, now)).fetchone() is None:
+        raise EmailTaken(f"there is already an account for {normal}")
+    return Account(account_id, normal, "active", now, now, 0, 0)
+
+
+def find_account(connection: Connection, account_id: str) -> Account | None:
+    """The account with this id, or None."""
+    return _account(connection.execute(_BY_ID, (account_id,)).fetchone())
+
+
+def find_account_by_email(connection: Connection, email: str) -> Account | None:
+    """The account with this e-mail address in any spelling, or None."""
+    try:
+        normal = normalise_email(email)
+    except InvalidEmail:
+        return None
+    return _account(connection.execute(_BY_EMAIL, (normal,)).fetchone())
+
+
+def list_accounts(connection: Connection) -> list[Account]:
+    """All accounts, oldest first."""
+    return [Account(*row) for row in connection.execute(_ALL).fetchall()]
+
+
+def set_status(connection: Connection, account_id: str, status: Status) -> Account:
+    """Deactivate or reactivate an account; running gateways notice within a second. Raises UnknownAccount."""
+    account = _account(connection.execute(_SET_STATUS, (status, account_id)).fetchone())
+    if account is None:
+        raise UnknownAccount(f"there is no account {account_id}")
+    bump_revision(connection)
+    return account
+
+
+def _account(row: tuple[Any, ...] | None) -> Account | None:
+    return None if row is None else Account(*row)

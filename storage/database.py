@@ -1,0 +1,355 @@
+"""From a URL to a database of record: connections, the thread that writes, the thread that reads.
+
+This is the only file that tells SQLite from PostgreSQL. Everything above it writes its SQL once.
+
+One thread writes, on one connection, and commits in groups (storage/worker.py says how); another reads. A process that
+wants more writes than one thread can do is a second process. SQLite runs with a write-ahead log and a full sync per
+commit: a charge that was acknowledged survives a power cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import re
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import peewee
+
+from storage.connection import Conflict, Connection, Cursor, Dialect, StorageUnavailable
+from storage.worker import Worker, group_commit, snapshots
+
+__all__ = [
+    "Conflict",
+    "Connection",
+    "Cursor",
+    "Database",
+    "StorageUnavailable",
+    "immutable_table",
+    "open_database",
+    "table_options",
+]
+
+T = TypeVar("T")
+
+BATCH_LIMIT = 256
+"""Jobs in one transaction: few enough that the last of a batch does not wait long for the first."""
+STALL_SECONDS = 5.0
+"""A statement that a network or a server lets hang for longer is broken off; SQLite waits as long for a lock."""
+CONNECT_SECONDS = 2
+MIGRATION_LOCK = 0x66696E64746F6B65
+"""The number of the PostgreSQL advisory lock that migrations take; any number that nobody else uses ("findtoke")."""
+
+
+class _Breaker:
+    """Shuts a connection's socket down from another thread, through a descriptor of its own that nobody can reuse."""
+
+    def __init__(self, driver: Any) -> None:
+        self._socket = socket.socket(fileno=os.dup(driver.fileno()))
+
+    def abort(self) -> None:
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # Already broken, which is what was wanted.
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """One kind of database: how to reach it, and its dialect."""
+
+    peewee: Callable[[], Any]
+    """A peewee database, not yet connected."""
+    dialect: Dialect
+    breaker: Callable[[Any], _Breaker] | None
+    """From a driver's connection to what breaks it from another thread; None where nothing can hang."""
+    prepare: tuple[str, ...]
+    """Said once on each connection of the two threads."""
+    migration_lock: Callable[[Any], AbstractContextManager[None]]
+    """From a connected peewee database to a lock that one process at a time can hold."""
+
+
+class Database:
+    """The database of record. Made by `open_database`; `start` before `run` and `read`, `session` at any time."""
+
+    def __init__(self, engine: _Engine, *, queue_limit: int = 10_000, stall_seconds: float = STALL_SECONDS) -> None:
+        self.on_commit: Callable[[float, int], None] | None = None
+        """Called on the loop after each batch written, with its seconds and its number of jobs; for metrics."""
+        self._engine = engine
+        self._stall_seconds = stall_seconds
+        retries = engine.dialect.retries
+        self._writer = Worker(
+            "ledger-writer",
+            lambda: self._connect(prepare=True),
+            group_commit,
+            batch_limit=BATCH_LIMIT,
+            queue_limit=queue_limit,
+            retries=retries,
+        )
+        self._reader = Worker(
+            "ledger-reader",
+            lambda: self._connect(prepare=True),
+            snapshots,
+            batch_limit=1,
+            queue_limit=queue_limit,
+            retries=retries,
+        )
+        self._stall_watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start the two threads. Connections are made when first needed, so a database that is down does not stop us."""
+        self._writer.on_batch = self._report_commit
+        self._writer.start()
+        self._reader.start()
+        self._stall_watch = asyncio.create_task(self._watch_for_stalls())
+
+    async def close(self) -> None:
+        """Bring everything submitted before to its outcome, then end the threads."""
+        await self._writer.close()
+        await self._reader.close()
+        if self._stall_watch is not None:
+            self._stall_watch.cancel()
+            await asyncio.wait({self._stall_watch})
+            self._stall_watch = None
+
+    async def run(
+        self,
+        job: Callable[..., T],
+        *arguments: Any,
+        key: str = "",
+        on_orphan: Callable[[T], None] | None = None,
+        on_doubt: Callable[[], None] | None = None,
+    ) -> T:
+        """Run `job(connection, *arguments)` in the writer's next transaction and return its result once it is durable.
+
+        `key` is the account the job is about: batches are sorted by it, so that processes lock rows in one order.
+        Cancelling the waiter never cancels the job: `on_orphan` is then called on the loop with the result, if the job
+        was done. `on_doubt` is called when the answer to the commit was lost. A job that raises undoes only itself, at
+        the price of running its whole batch again: return refusals that are to be expected. Raises whatever the job
+        raises, Conflict, and StorageUnavailable (at once when too many jobs are waiting).
+        """
+        return await self._writer.run(job, arguments, key, on_orphan, on_doubt)
+
+    async def read(self, query: Callable[..., T], *arguments: Any) -> T:
+        """Run `query(connection, *arguments)` on the reader; it sees one state of what is committed, and writes nothing.
+
+        Raises whatever the query raises, and StorageUnavailable.
+        """
+        return await self._reader.run(query, arguments)
+
+    async def ping(self) -> None:
+        """Prove that the database answers. Raises StorageUnavailable."""
+        await self.read(_ping)
+
+    @property
+    def queue_length(self) -> int:
+        """Jobs submitted to the writer and not yet answered."""
+        return self._writer.waiting
+
+    @contextmanager
+    def session(self, *, snapshot: bool = False) -> Iterator[Connection]:
+        """One transaction on a connection of its own, for commands: committed at the end, undone if the body raises.
+
+        With `snapshot` it only reads, and sees one state of the database throughout while others write.
+        Raises StorageUnavailable and Conflict.
+        """
+        with closing(self._connect(prepare=False)) as connection:
+            if snapshot:
+                connection.begin_snapshot()
+            else:
+                connection.begin()
+            try:
+                yield connection
+            except StorageUnavailable:
+                raise
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    @contextmanager
+    def schema(self, *, exclusive: bool) -> Iterator[Any]:
+        """A connected peewee database, for migrations; `exclusive` waits until no other process is migrating.
+
+        Raises StorageUnavailable.
+        """
+        database = self._open_peewee()
+        try:
+            if not exclusive:
+                yield database
+                return
+            with self._engine.migration_lock(database):
+                yield database
+        finally:
+            database.close()
+
+    def _open_peewee(self) -> Any:
+        database = self._engine.peewee()
+        try:
+            database.connect()
+        except peewee.PeeweeException as error:
+            raise StorageUnavailable(f"the database cannot be opened: {' '.join(str(error).split())}") from error
+        return database
+
+    def _connect(self, *, prepare: bool) -> Connection:
+        database = self._open_peewee()
+        driver = database.connection()
+        breaker = self._engine.breaker(driver) if self._engine.breaker is not None else None
+
+        def close() -> None:
+            database.close()
+            if breaker is not None:
+                breaker.close()
+
+        connection = Connection(driver, self._engine.dialect, close, breaker.abort if breaker is not None else None)
+        for sql in self._engine.prepare if prepare else ():
+            connection.execute(sql)
+        return connection
+
+    def _report_commit(self, seconds: float, jobs: int) -> None:
+        if self.on_commit is not None:
+            self.on_commit(seconds, jobs)
+
+    async def _watch_for_stalls(self) -> None:
+        """Break off what hangs, so that everybody who waits for it is told."""
+        while True:
+            await asyncio.sleep(self._stall_seconds / 5)
+            for worker in (self._writer, self._reader):
+                busy_since = worker.busy_since
+                if busy_since is not None and time.monotonic() - busy_since > self._stall_seconds:
+                    worker.abort()
+
+
+def _ping(connection: Connection) -> None:
+    connection.execute("SELECT 1").fetchone()
+
+
+def open_database(url: str, *, queue_limit: int = 10_000, stall_seconds: float = STALL_SECONDS) -> Database:
+    """The database a URL names; nothing is opened yet.
+
+    `sqlite:///relative.db`, `sqlite:////absolute/path.db` or `postgresql://user:password@host:5432/name`.
+    Raises ValueError with a sentence for the operator.
+    """
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme == "sqlite":
+        path = rest.removeprefix("/").partition("?")[0]
+        if not rest.startswith("/") or not path or path == ":memory:":
+            raise ValueError(
+                "a SQLite database is a file, with three slashes for a relative path (sqlite:///find-token.db) "
+                "and four for an absolute one (sqlite:////var/lib/find-token.db)"
+            )
+        return Database(_sqlite(Path(path), stall_seconds), queue_limit=queue_limit, stall_seconds=stall_seconds)
+    if separator and scheme in ("postgresql", "postgres"):
+        return Database(_postgresql(url), queue_limit=queue_limit, stall_seconds=stall_seconds)
+    shown = re.sub(r"//[^@/]*@", "//…@", url)
+    raise ValueError(
+        f"a database is sqlite:///find-token.db or postgresql://user:password@host:5432/name, not {shown!r}"
+    )
+
+
+def _sqlite(path: Path, lock_seconds: float) -> _Engine:
+    def make() -> Any:
+        return peewee.SqliteDatabase(
+            str(path),
+            lock_type="IMMEDIATE",
+            timeout=lock_seconds,
+            # busy_timeout comes first: switching to the write-ahead log may itself have to wait for a lock.
+            pragmas=[
+                ("busy_timeout", int(lock_seconds * 1000)),
+                ("journal_mode", "wal"),
+                ("synchronous", "FULL"),
+                ("foreign_keys", 1),
+            ],
+        )
+
+    @contextmanager
+    def migration_lock(_database: Any) -> Iterator[None]:
+        # Not the database's own lock: each migration is a transaction of its own, and this spans them all.
+        with path.with_name(path.name + ".migrate.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    dialect = Dialect(
+        placeholder="?",
+        begin="BEGIN IMMEDIATE",
+        begin_snapshot="BEGIN",
+        conflict_errors=(sqlite3.IntegrityError,),
+        unavailable_errors=(sqlite3.OperationalError, sqlite3.InterfaceError),
+        committed=lambda _cursor: True,
+        clock=None,
+        retries=0,
+    )
+    return _Engine(make, dialect, breaker=None, prepare=(), migration_lock=migration_lock)
+
+
+def _postgresql(url: str) -> _Engine:
+    try:
+        import psycopg2  # an optional dependency, loaded only for those who name PostgreSQL
+    except ImportError:
+        raise ValueError("PostgreSQL needs the package psycopg2: install find-token[postgres]") from None
+
+    def make() -> Any:
+        return peewee.PostgresqlDatabase(url, connect_timeout=CONNECT_SECONDS, application_name="find-token")
+
+    @contextmanager
+    def migration_lock(database: Any) -> Iterator[None]:
+        database.execute_sql("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+        try:
+            yield
+        finally:
+            database.execute_sql("SELECT pg_advisory_unlock(%s)", (MIGRATION_LOCK,))
+
+    dialect = Dialect(
+        placeholder="%s",
+        begin="BEGIN ISOLATION LEVEL READ COMMITTED",
+        begin_snapshot="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        # A trigger that refuses a change raises an exception of its own class.
+        conflict_errors=(psycopg2.IntegrityError, psycopg2.errors.RaiseException),
+        unavailable_errors=(psycopg2.OperationalError, psycopg2.InterfaceError),
+        # PostgreSQL answers COMMIT with ROLLBACK, and without an error, when a statement had failed before.
+        committed=lambda cursor: bool(cursor.statusmessage == "COMMIT"),
+        clock="SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
+        retries=1,
+    )
+    # A process that is frozen inside a transaction must not keep its locks; one that waits for a lock must say so
+    # before it is broken off.
+    prepare = ("SET lock_timeout = '4s'", "SET idle_in_transaction_session_timeout = '30s'")
+    return _Engine(make, dialect, _Breaker, prepare, migration_lock)
+
+
+def immutable_table(database: Any, table: str) -> tuple[str, ...]:
+    """Statements that make a table accept rows and never change or delete them, for the kind of a peewee database."""
+    if isinstance(database, peewee.SqliteDatabase):
+        return tuple(
+            f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, '{table} is never changed'); END"
+            for verb in ("UPDATE", "DELETE")
+        )
+    return (
+        f"""CREATE FUNCTION {table}_is_immutable() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION '{table} is never changed'; END $$""",
+        f"""CREATE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE ON {table}
+            FOR EACH ROW EXECUTE FUNCTION {table}_is_immutable()""",
+        f"""CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table}
+            FOR EACH STATEMENT EXECUTE FUNCTION {table}_is_immutable()""",
+    )
+
+
+def table_options(database: Any) -> dict[str, bool]:
+    """How tables are declared, as peewee's options, for the kind of a peewee database.
+
+    SQLite is told to refuse a value of another type, as PostgreSQL always does, and to keep rows inside the index of
+    their primary key: one tree to write instead of two.
+    """
+    return {"strict_tables": True, "without_rowid": True} if isinstance(database, peewee.SqliteDatabase) else {}

@@ -1,0 +1,217 @@
+"""The tables as they are today, one class each: the description that migrations lead to and a test compares with them.
+
+Money is in whole units of 10⁻⁸ USD, instants are microseconds since 1970 in UTC, ids are text. Nothing on a request's
+way uses these classes; it uses SQL written once, because rendering a query costs more than running it.
+"""
+
+from __future__ import annotations
+
+from peewee import (
+    SQL,
+    BigIntegerField,
+    BlobField,
+    BooleanField,
+    Check,
+    CompositeKey,
+    ForeignKeyField,
+    IntegerField,
+    Model,
+    TextField,
+)
+
+
+class Account(Model):
+    """Who pays. `balance` includes `held`; both are sums that the ledger keeps and `find-token audit` proves."""
+
+    id = TextField(primary_key=True)
+    email = TextField(unique=True)
+    status = TextField()
+    created = BigIntegerField()
+    last_active = BigIntegerField()
+    balance = BigIntegerField()
+    held = BigIntegerField(constraints=[Check("held >= 0")])
+
+    class Meta:
+        table_name = "account"
+
+
+class ApiKey(Model):
+    """A key of ours, as its hash. Limits that are null are not set; `allowed_models` is a JSON list."""
+
+    id = TextField(primary_key=True)
+    account = ForeignKeyField(Account, column_name="account_id")
+    name = TextField()
+    hash = TextField(unique=True)
+    last_four = TextField()
+    created = BigIntegerField()
+    expires = BigIntegerField(null=True)
+    revoked = BigIntegerField(null=True)
+    spend_limit = BigIntegerField(null=True)
+    spend_window = TextField(null=True)
+    requests_per_minute = IntegerField(null=True)
+    allowed_models = TextField(null=True)
+
+    class Meta:
+        table_name = "api_key"
+
+
+class ProviderKey(Model):
+    """A caller's own key at a provider, sealed."""
+
+    id = TextField(primary_key=True)
+    account = ForeignKeyField(Account, column_name="account_id")
+    provider = TextField()
+    name = TextField()
+    sealed = BlobField()
+    last_four = TextField()
+    created = BigIntegerField()
+    removed = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "provider_key"
+
+
+class Entry(Model):
+    """One line of the ledger: an amount that moved from `debit` to `credit`. Never changed, never deleted."""
+
+    id = TextField(primary_key=True)
+    debit = TextField()
+    credit = TextField()
+    amount = BigIntegerField(constraints=[Check("amount > 0")])
+    kind = TextField()
+    reference = TextField()
+    reason = TextField()
+    created = BigIntegerField()
+
+    class Meta:
+        table_name = "entry"
+        indexes = ((("debit", "created"), False),)
+
+
+# Only what was credited to accounts: a call credits revenue, and nobody looks that up by line.
+Entry.add_index(
+    Entry.index(
+        Entry.credit, Entry.created, where=SQL("substr(credit, 1, 9) = 'customer:'"), name="entry_credit_customer"
+    )
+)
+
+
+class Hold(Model):
+    """Money set aside for a call in flight; 0 for a BYOK call that took a free ticket of `byok_month`."""
+
+    request_id = TextField(primary_key=True)
+    account_id = TextField()
+    amount = BigIntegerField(constraints=[Check("amount >= 0")])
+    byok_month = TextField(null=True)
+    owner = TextField()
+    deadline = BigIntegerField()
+    created = BigIntegerField()
+
+    class Meta:
+        table_name = "hold"
+
+
+class Call(Model):
+    """One line of the billing log: a call that reached an upstream, and what it cost."""
+
+    request_id = TextField(primary_key=True)
+    created = BigIntegerField()
+    account_id = TextField()
+    key_id = TextField()
+    path = TextField()
+    requested_model = TextField()
+    model = TextField(null=True)
+    provider = TextField(null=True)
+    mode = TextField()
+    payer = TextField()
+    streamed = BooleanField()
+    status = IntegerField()
+    billing_outcome = TextField()
+    usage_source = TextField(null=True)
+    estimated = BooleanField()
+    anomalous = BooleanField()
+    prompt_tokens = BigIntegerField()
+    cached_tokens = BigIntegerField()
+    completion_tokens = BigIntegerField()
+    reasoning_tokens = BigIntegerField()
+    provider_cost = BigIntegerField()
+    fee = BigIntegerField()
+    cost = BigIntegerField()
+    absorbed = BigIntegerField()
+    price_version = TextField(null=True)
+    latency_ms = BigIntegerField()
+    first_content_ms = BigIntegerField(null=True)
+    balance_after = BigIntegerField()
+
+    class Meta:
+        table_name = "call"
+        indexes = ((("account_id", "created", "request_id"), False),)
+
+
+class Attempt(Model):
+    """One try at one upstream, what it cost us, and who bore that."""
+
+    request_id = TextField()
+    number = IntegerField()
+    provider = TextField()
+    model = TextField()
+    upstream_model = TextField()
+    outcome = TextField()
+    status = IntegerField(null=True)
+    code = TextField(null=True)
+    latency_ms = BigIntegerField()
+    prompt_tokens = BigIntegerField()
+    completion_tokens = BigIntegerField()
+    upstream_cost = BigIntegerField()
+    borne_by = TextField()
+
+    class Meta:
+        table_name = "attempt"
+        primary_key = CompositeKey("request_id", "number")
+
+
+class ByokMonth(Model):
+    """How many of a month's free BYOK calls an account has used, calls in flight included."""
+
+    account_id = TextField()
+    month = TextField()
+    used = BigIntegerField(constraints=[Check("used >= 0")])
+
+    class Meta:
+        table_name = "byok_month"
+        primary_key = CompositeKey("account_id", "month")
+
+
+class Process(Model):
+    """A running gateway, by its heartbeat; the holds of one that fell silent are released by another."""
+
+    id = TextField(primary_key=True)
+    started = BigIntegerField()
+    heartbeat = BigIntegerField()
+
+    class Meta:
+        table_name = "process"
+
+
+class Revision(Model):
+    """One row whose number grows with every change to keys, provider keys and accounts' status."""
+
+    id = IntegerField(primary_key=True)
+    number = BigIntegerField()
+
+    class Meta:
+        table_name = "revision"
+
+
+TABLES: tuple[type[Model], ...] = (
+    Account,
+    ApiKey,
+    ProviderKey,
+    Entry,
+    Hold,
+    Call,
+    Attempt,
+    ByokMonth,
+    Process,
+    Revision,
+)

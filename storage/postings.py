@@ -1,0 +1,307 @@
+"""What the ledger does in one transaction: hold, settle, release, credit.
+
+These functions take a connection: they are jobs for the writer's transaction (storage/ledger.py submits them), or for
+a command's session. They return refusals, because a job that raises costs its whole batch a second run.
+
+Rows are locked in one order: the account, then the month's BYOK counter; the writer sorts jobs by account. Amounts are
+whole units of 10⁻⁸ USD, instants microseconds since 1970 in UTC. The rules are in storage/ledger.py.
+"""
+
+# ruff: noqa: S608 - statements are put together from our own column names, never from a value
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from storage.accounts import AccountInactive, UnknownAccount
+from storage.calls import AttemptRow, CallRow, insert_call
+from storage.database import Connection
+
+Source = Literal["promotion", "stripe:clearing"]
+"""Where credit comes from: given by the operator, or paid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What an account has; `balance` includes `held`."""
+
+    balance: int
+    held: int
+
+    @property
+    def available(self) -> int:
+        """What can still be held."""
+        return self.balance - self.held
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A hold that stands, and the balance with it; `free_byok` if it took one of the month's free BYOK calls."""
+
+    amount: int
+    balance: Balance
+    free_byok: bool
+
+
+class InsufficientCredit(Exception):
+    """The account's available balance does not cover the smallest hold that would do."""
+
+    def __init__(self, available: int, required: int) -> None:
+        super().__init__(f"{available} units are available, {required} are required")
+        self.available = available
+        self.required = required
+
+
+class LedgerViolation(Exception):
+    """The caller broke a rule of the ledger: a mistake in a program, never in a request. Nothing was written."""
+
+
+Refusal = InsufficientCredit | AccountInactive | UnknownAccount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """How a call ended: what the account pays (`provider_cost + fee`), what the operator ate, and the rows that say so.
+
+    `byok`: the fee goes to revenue:byok. `delivered`: the call counts as activity, and as a BYOK call of the month.
+    Raises LedgerViolation when the row says other amounts.
+    """
+
+    request_id: str
+    account_id: str
+    provider_cost: int
+    fee: int
+    absorbed: int
+    byok: bool
+    delivered: bool
+    row: CallRow
+    attempts: tuple[AttemptRow, ...]
+
+    def __post_init__(self) -> None:
+        row = self.row
+        if min(self.provider_cost, self.fee, self.absorbed) < 0:
+            raise LedgerViolation(f"{self.request_id}: an amount is negative")
+        told = (row.request_id, row.account_id, row.provider_cost, row.fee, row.cost, row.absorbed)
+        if told != (
+            self.request_id,
+            self.account_id,
+            self.provider_cost,
+            self.fee,
+            self.provider_cost + self.fee,
+            self.absorbed,
+        ):
+            raise LedgerViolation(f"{self.request_id}: the row of the billing log says something else: {told}")
+
+
+_HOLD = """UPDATE account SET held = held + ? WHERE id = ? AND status = 'active' AND balance - held >= ?
+    RETURNING balance, held"""
+_LOCK_ACCOUNT = "UPDATE account SET held = held WHERE id = ? RETURNING balance, held, status"
+_BALANCE = "SELECT balance, held FROM account WHERE id = ?"
+_INSERT_HOLD = """INSERT INTO hold (request_id, account_id, amount, byok_month, owner, deadline, created)
+    SELECT ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM call WHERE request_id = ?)
+    ON CONFLICT (request_id) DO NOTHING"""
+_FIND_HOLD = "SELECT amount, byok_month FROM hold WHERE request_id = ? AND account_id = ?"
+_HOLD_FEE = "UPDATE hold SET amount = ?, byok_month = NULL WHERE request_id = ?"
+_ADD_HELD = "UPDATE account SET held = held + ? WHERE id = ? RETURNING balance, held"
+_END_HOLD = "DELETE FROM hold WHERE request_id = ? AND account_id = ? RETURNING amount, byok_month"
+_FIND_CALL = "SELECT 1 FROM call WHERE request_id = ? AND account_id = ?"
+_SETTLE = """UPDATE account SET held = held - ?, balance = balance - ?, last_active = COALESCE(?, last_active)
+    WHERE id = ? RETURNING balance, held"""
+_CREDIT = "UPDATE account SET balance = balance + ? WHERE id = ? RETURNING balance, held"
+_PAID = "UPDATE account SET last_active = ? WHERE id = ?"
+_TAKE_TICKET = """INSERT INTO byok_month (account_id, month, used) VALUES (?, ?, 1)
+    ON CONFLICT (account_id, month) DO UPDATE SET used = byok_month.used + 1 WHERE byok_month.used < ?
+    RETURNING used"""
+_RETURN_TICKET = "UPDATE byok_month SET used = used - 1 WHERE account_id = ? AND month = ?"
+_ENTRY_COLUMNS = "id, debit, credit, amount, kind, reference, reason, created"
+_INSERT_ENTRY = f"INSERT INTO entry ({_ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_ENTRIES = {count: _INSERT_ENTRY + ", (?, ?, ?, ?, ?, ?, ?, ?)" * (count - 1) for count in (1, 2, 3)}
+_INSERT_ENTRY_ONCE = f"{_INSERT_ENTRY} ON CONFLICT (id) DO NOTHING"
+_FIND_ENTRY = "SELECT debit, credit, amount FROM entry WHERE id = ?"
+
+
+def find_balance(connection: Connection, account_id: str) -> Balance:
+    """What the account has now. Raises UnknownAccount."""
+    row = connection.execute(_BALANCE, (account_id,)).fetchone()
+    if row is None:
+        raise UnknownAccount(f"there is no account {account_id}")
+    return Balance(*row)
+
+
+def place_hold(
+    connection: Connection,
+    request_id: str,
+    account_id: str,
+    amounts: Sequence[int],
+    at_least: int | None,
+    owner: str,
+    deadline: int,
+    now: int,
+) -> Held | Refusal:
+    """Set money aside: the first of `amounts` (descending) that is covered, else all there is if that is `at_least`.
+
+    The same request id again returns the hold as it stands. Raises LedgerViolation if the call was settled before.
+    """
+    amount = amounts[0]
+    row = connection.execute(_HOLD, (amount, account_id, amount)).fetchone()
+    if row is None:
+        chosen = _choose_amount(connection, request_id, account_id, amounts, at_least)
+        if not isinstance(chosen, int):
+            return chosen
+        amount = chosen
+        row = connection.execute(_HOLD, (amount, account_id, amount)).fetchone()
+        assert row is not None, "the account is locked since its available balance was read"
+    values = (request_id, account_id, amount, None, owner, deadline, now, request_id)
+    if connection.execute(_INSERT_HOLD, values).rowcount == 1:
+        return Held(amount, Balance(*row), free_byok=False)
+    connection.execute(_ADD_HELD, (-amount, account_id))
+    return _hold_as_it_stands(connection, request_id, account_id)
+
+
+def _choose_amount(
+    connection: Connection, request_id: str, account_id: str, amounts: Sequence[int], at_least: int | None
+) -> int | Held | Refusal:
+    """The dearest hold that fits, decided under the account's lock; or what there is to say instead."""
+    row = connection.execute(_LOCK_ACCOUNT, (account_id,)).fetchone()
+    if row is None:
+        return UnknownAccount(f"there is no account {account_id}")
+    if connection.execute(_FIND_HOLD, (request_id, account_id)).fetchone() is not None:
+        # Asked again, and refused only because the first hold already took the money.
+        return _hold_as_it_stands(connection, request_id, account_id)
+    balance, held, status = row
+    if status != "active":
+        return AccountInactive(f"account {account_id} is deactivated")
+    available = balance - held
+    for amount in amounts:
+        if amount <= available:
+            return amount
+    if at_least is not None and at_least <= available:
+        return int(available)
+    return InsufficientCredit(available, amounts[-1] if at_least is None else at_least)
+
+
+def place_byok_hold(
+    connection: Connection,
+    request_id: str,
+    account_id: str,
+    month: str,
+    free_requests: int,
+    fee_bound: int,
+    owner: str,
+    deadline: int,
+    now: int,
+) -> Held | Refusal:
+    """Take one of the month's free BYOK calls, or else hold the most the fee can be; 0 is always covered.
+
+    The same request id again returns the hold as it stands. Raises LedgerViolation if the call was settled before.
+    """
+    row = connection.execute(_LOCK_ACCOUNT, (account_id,)).fetchone()
+    if row is None:
+        return UnknownAccount(f"there is no account {account_id}")
+    balance, held, status = row
+    if status != "active":
+        return AccountInactive(f"account {account_id} is deactivated")
+    values = (request_id, account_id, 0, month, owner, deadline, now, request_id)
+    if connection.execute(_INSERT_HOLD, values).rowcount == 0:
+        return _hold_as_it_stands(connection, request_id, account_id)
+    if free_requests > 0 and connection.execute(_TAKE_TICKET, (account_id, month, free_requests)).fetchone():
+        return Held(0, Balance(balance, held), free_byok=True)
+    if fee_bound > max(balance - held, 0):
+        connection.execute(_END_HOLD, (request_id, account_id))
+        return InsufficientCredit(balance - held, fee_bound)
+    connection.execute(_HOLD_FEE, (fee_bound, request_id))
+    connection.execute(_ADD_HELD, (fee_bound, account_id))
+    return Held(fee_bound, Balance(balance, held + fee_bound), free_byok=False)
+
+
+def _hold_as_it_stands(connection: Connection, request_id: str, account_id: str) -> Held:
+    row = connection.execute(_FIND_HOLD, (request_id, account_id)).fetchone()
+    if row is None:
+        raise LedgerViolation(f"{request_id} was settled before, or belongs to another account")
+    amount, byok_month = row
+    return Held(amount, find_balance(connection, account_id), free_byok=byok_month is not None)
+
+
+def post_settlement(connection: Connection, settlement: Settlement, now: int) -> Balance:
+    """End a hold by taking what the call cost; the entries, the call's row and its attempts are written with it.
+
+    A call that was settled before is left as it is. Raises LedgerViolation if there is no hold, or if the cost is
+    above it: the hold is a promise to the account, what exceeds it is `absorbed`.
+    """
+    request_id, account_id = settlement.request_id, settlement.account_id
+    hold = connection.execute(_END_HOLD, (request_id, account_id)).fetchone()
+    if hold is None:
+        if connection.execute(_FIND_CALL, (request_id, account_id)).fetchone() is None:
+            raise LedgerViolation(f"{request_id} cannot be settled: it has no hold")
+        return find_balance(connection, account_id)
+    amount, byok_month = hold
+    cost = settlement.provider_cost + settlement.fee
+    if cost > amount:
+        raise LedgerViolation(f"{request_id} cannot be settled: it costs {cost}, and {amount} were held")
+    active = now if settlement.delivered else None
+    row = connection.execute(_SETTLE, (amount, cost, active, account_id)).fetchone()
+    assert row is not None, "accounts are never deleted"
+    if byok_month is not None and not settlement.delivered:
+        connection.execute(_RETURN_TICKET, (account_id, byok_month))
+    entries = _entries(settlement, now)
+    if entries:
+        values = [value for entry in entries for value in entry]
+        connection.execute(_INSERT_ENTRIES[len(entries)], values)
+    insert_call(connection, settlement.row, settlement.attempts, balance_after=row[0])
+    return Balance(*row)
+
+
+def _entries(settlement: Settlement, now: int) -> list[tuple[Any, ...]]:
+    """The entries of a settlement, as rows; an amount of zero moves nothing."""
+    request_id, customer = settlement.request_id, f"customer:{settlement.account_id}"
+    if settlement.byok:
+        moves = [("byok", customer, "revenue:byok", settlement.provider_cost + settlement.fee)]
+    else:
+        moves = [
+            ("usage", customer, "revenue:usage", settlement.provider_cost),
+            ("fee", customer, "revenue:fee", settlement.fee),
+        ]
+    moves.append(("absorbed", "absorbed", "revenue:usage", settlement.absorbed))
+    return [
+        (f"{request_id}:{kind}", debit, credit, amount, kind, request_id, "", now)
+        for kind, debit, credit, amount in moves
+        if amount
+    ]
+
+
+def release_hold(connection: Connection, request_id: str, account_id: str) -> Balance:
+    """Give back everything a hold took, and its free BYOK call; nothing if there is no hold. Raises UnknownAccount."""
+    hold = connection.execute(_END_HOLD, (request_id, account_id)).fetchone()
+    if hold is None:
+        return find_balance(connection, account_id)
+    amount, byok_month = hold
+    row = connection.execute(_ADD_HELD, (-amount, account_id)).fetchone()
+    assert row is not None, "accounts are never deleted"
+    if byok_month is not None:
+        connection.execute(_RETURN_TICKET, (account_id, byok_month))
+    return Balance(*row)
+
+
+def post_credit(
+    connection: Connection, entry_id: str, account_id: str, amount: int, source: Source, reason: str, now: int
+) -> Balance:
+    """Credit an account once under `entry_id`; again under the same id changes nothing.
+
+    Raises UnknownAccount, and LedgerViolation for an amount below 1 or an id that another entry has.
+    """
+    if amount <= 0:
+        raise LedgerViolation(f"{entry_id}: an entry moves more than nothing, not {amount}")
+    customer = f"customer:{account_id}"
+    kind = "promotion" if source == "promotion" else "recharge"
+    values = (entry_id, source, customer, amount, kind, entry_id, reason, now)
+    if connection.execute(_INSERT_ENTRY_ONCE, values).rowcount == 0:
+        if connection.execute(_FIND_ENTRY, (entry_id,)).fetchone() != (source, customer, amount):
+            raise LedgerViolation(f"there is another entry with the id {entry_id}")
+        return find_balance(connection, account_id)
+    row = connection.execute(_CREDIT, (amount, account_id)).fetchone()
+    if row is None:
+        raise UnknownAccount(f"there is no account {account_id}")
+    if kind == "recharge":
+        connection.execute(_PAID, (now, account_id))
+    return Balance(*row)

@@ -1,0 +1,121 @@
+"""A number that grows with every change to keys, provider keys and accounts' status, and caches that live by it.
+
+A gateway keeps what it looked up in memory and asks twice a second whether the number moved; if it did, everything
+kept is forgotten. So a key revoked by any process stops working everywhere within a second, without a message bus.
+A cache that has not heard the number for three seconds keeps nothing: it fails closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from storage.database import Connection, Database, StorageUnavailable
+
+POLL_SECONDS = 0.5
+TRUSTED_SECONDS = 3.0
+"""For how long what is kept is believed without having heard the number."""
+
+_BUMP = "UPDATE revision SET number = number + 1 WHERE id = 1"
+_FIND = "SELECT number FROM revision WHERE id = 1"
+
+Key = TypeVar("Key", bound=tuple[str, ...] | str)
+Value = TypeVar("Value")
+
+
+def bump_revision(connection: Connection) -> None:
+    """Make every gateway forget what it knows of keys, from the commit of this transaction on."""
+    connection.before_commit(_BUMP)
+
+
+def find_revision(connection: Connection) -> int:
+    """The number as it stands."""
+    row = connection.execute(_FIND).fetchone()
+    assert row is not None, "the revision row is made with the schema"
+    return int(row[0])
+
+
+class RevisionCache(Generic[Key, Value]):
+    """Keeps what `load(connection, key)` found until the revision moves.
+
+    What was not found is kept only with `keep_missing`: right where keys are our own, wrong where strangers choose them.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        load: Callable[[Connection, Key], Value | None],
+        *,
+        limit: int = 100_000,
+        keep_missing: bool = False,
+    ) -> None:
+        self._database = database
+        self._load = load
+        self._limit = limit
+        self._keep_missing = keep_missing
+        self._kept: dict[Key, Value | None] = {}
+        self._loading: dict[Key, asyncio.Task[Value | None]] = {}
+        self._revision: int | None = None
+        self._heard = float("-inf")
+        self._generation = 0
+
+    async def get(self, key: Key) -> Value | None:
+        """The value, from memory or from the database; callers that miss at once share one query.
+
+        Raises StorageUnavailable.
+        """
+        if key in self._kept and self._is_trusted():
+            return self._kept[key]
+        task = self._loading.get(key)
+        if task is None:
+            task = asyncio.create_task(self._find(key))
+            self._loading[key] = task
+            task.add_done_callback(lambda done: self._forget_task(key, done))
+        # Shielded: a caller who leaves must not take the answer from those who wait for the same one.
+        return await asyncio.shield(task)
+
+    def forget(self) -> None:
+        """Forget everything kept, and do not keep what is being looked up now."""
+        self._kept.clear()
+        self._loading.clear()
+        self._generation += 1
+
+    async def watch(self) -> None:
+        """Ask for the revision twice a second, for ever. Without it running nothing is kept."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def refresh(self) -> None:
+        """Ask for the revision once, and forget everything if it moved or could not be heard for too long."""
+        asked = time.monotonic()
+        try:
+            revision = await self._database.read(find_revision)
+        except StorageUnavailable:
+            if not self._is_trusted():
+                self.forget()
+            return
+        if revision != self._revision or not self._is_trusted():
+            self.forget()
+        self._revision = revision
+        self._heard = asked
+
+    def _is_trusted(self) -> bool:
+        return time.monotonic() - self._heard <= TRUSTED_SECONDS
+
+    async def _find(self, key: Key) -> Value | None:
+        generation = self._generation
+        value = await self._database.read(self._load, key)
+        if (value is not None or self._keep_missing) and generation == self._generation and self._is_trusted():
+            if len(self._kept) >= self._limit:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = value
+        return value
+
+    def _forget_task(self, key: Key, task: asyncio.Task[Value | None]) -> None:
+        if self._loading.get(key) is task:
+            del self._loading[key]
+        if not task.cancelled():
+            task.exception()  # Looked at, so that a failure nobody waited for is not reported as lost.

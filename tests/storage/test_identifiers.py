@@ -1,0 +1,31 @@
+"""Ids sort by the time they were made and do not repeat."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from storage.identifiers import new_id, now_microseconds
+
+
+def test_an_id_is_its_prefix_and_32_hex_digits() -> None:
+    """Nothing that needs quoting anywhere."""
+    assert re.fullmatch("acct_[0-9a-f]{32}", new_id("acct_"))
+
+
+def test_ids_do_not_repeat() -> None:
+    """Ten thousand made at once differ."""
+    assert 10_000 == len({new_id("") for _ in range(10_000)})
+
+
+def test_later_ids_sort_later() -> None:
+    """To the millisecond."""
+    earlier = new_id("r_")
+    time.sleep(0.002)
+
+    assert earlier < new_id("r_")
+
+
+def test_an_instant_is_in_microseconds() -> None:
+    """Of this machine's clock."""
+    assert abs(time.time() * 1_000_000 - now_microseconds()) < 10_000_000

@@ -1,0 +1,71 @@
+"""Heartbeats, and the holds of those that fell silent. What the ledger makes of them is in test_ledger.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from storage.database import Connection, Database
+from storage.postings import place_hold
+from storage.sweep import beat, bury, find_orphans, release_orphan
+
+NewAccount = Callable[..., str]
+
+
+async def test_a_heartbeat_is_told_by_the_database_s_clock(database: Database) -> None:
+    """The first makes the process known, the next moves its instant, and never its start."""
+    first = await database.run(beat, "p1")
+    second = await database.run(beat, "p1")
+
+    assert first < second
+    with database.session() as connection:
+        assert [("p1", first, second)] == connection.execute("SELECT id, started, heartbeat FROM process").fetchall()
+
+
+async def test_orphans_are_the_holds_of_the_silent_and_the_unknown(database: Database, new_account: NewAccount) -> None:
+    """In the order of accounts, so that sweeping locks as everybody does."""
+    accounts = sorted(new_account(100) for _ in range(2))
+
+    def hold_all(connection: Connection) -> int:
+        now = beat(connection, "alive")
+        for number, (owner, account) in enumerate(
+            [("alive", accounts[0]), ("unknown", accounts[1]), ("unknown", accounts[0])]
+        ):
+            place_hold(connection, f"r{number}", account, (1,), None, owner, 0, now)
+        return now
+
+    now = await database.run(hold_all)
+
+    assert [("r2", accounts[0]), ("r1", accounts[1])] == await database.read(find_orphans, now)
+    assert ["r0", "r2", "r1"] == [name for name, _ in await database.read(find_orphans, now + 1)]
+
+
+async def test_an_owner_that_speaks_up_in_time_keeps_its_hold(database: Database, new_account: NewAccount) -> None:
+    """Asked again in the transaction that would release it."""
+    account = new_account(100)
+
+    def hold(connection: Connection) -> None:
+        place_hold(connection, "r1", account, (1,), None, "p1", 0, 1)
+
+    await database.run(hold)
+    [orphan] = await database.read(find_orphans, 10)
+    now = await database.run(beat, "p1")
+
+    assert not await database.run(release_orphan, *orphan, now)
+    assert await database.run(release_orphan, *orphan, now + 1)
+    assert not await database.run(release_orphan, *orphan, now + 1)
+
+
+async def test_a_dead_process_is_forgotten_once_it_holds_nothing(database: Database, new_account: NewAccount) -> None:
+    """Not before: its holds must still be known as its own."""
+    account = new_account(100)
+
+    def hold(connection: Connection) -> int:
+        place_hold(connection, "r1", account, (1,), None, "p1", 0, 1)
+        beat(connection, "p2")
+        return beat(connection, "p1")
+
+    now = await database.run(hold)
+    await database.run(bury, now + 1)
+
+    with database.session() as connection:
+        assert [("p1",)] == connection.execute("SELECT id FROM process").fetchall()
