@@ -1,0 +1,56 @@
+"""Promises of the billing matrix: for every way a call can end, who pays and by which numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from billing.matrix import Bill, Ending, UsageSource, decide
+from billing.usage import Usage
+
+REPORTED = Usage(1000, 500, cached_tokens=100)
+ESTIMATED = Usage(100, 20)
+"""What 400 bytes sent and 80 bytes received are taken to be."""
+
+PAID_AS_REPORTED = (True, UsageSource.PROVIDER, REPORTED)
+PAID_BY_ESTIMATE = (True, UsageSource.ESTIMATED, ESTIMATED)
+FREE_AS_REPORTED = (False, UsageSource.PROVIDER, REPORTED)
+FREE_BY_ESTIMATE = (False, UsageSource.ESTIMATED, ESTIMATED)
+FREE_WITHOUT_USAGE = (False, UsageSource.PROVIDER, Usage(0, 0))
+
+ROWS = {
+    "complete answer": (Ending.COMPLETE, REPORTED, PAID_AS_REPORTED),
+    "complete answer, no usage reported": (Ending.COMPLETE, None, PAID_BY_ESTIMATE),
+    "a refusal with a proper finish": (Ending.COMPLETE, Usage(1000, 0), (True, UsageSource.PROVIDER, Usage(1000, 0))),
+    "cut by the provider": (Ending.CUT_BY_PROVIDER, REPORTED, FREE_AS_REPORTED),
+    "cut by the provider before any report": (Ending.CUT_BY_PROVIDER, None, FREE_BY_ESTIMATE),
+    "nothing produced": (Ending.NOTHING_PRODUCED, None, FREE_WITHOUT_USAGE),
+    "nothing produced, but reported": (Ending.NOTHING_PRODUCED, REPORTED, FREE_AS_REPORTED),
+    "client left, usage came": (Ending.CLIENT_LEFT, REPORTED, PAID_AS_REPORTED),
+    "client left, no usage": (Ending.CLIENT_LEFT, None, PAID_BY_ESTIMATE),
+    "client left before the first byte": (Ending.CLIENT_LEFT_EARLY, None, FREE_WITHOUT_USAGE),
+    "client left before the first byte, but reported": (Ending.CLIENT_LEFT_EARLY, REPORTED, FREE_AS_REPORTED),
+    "all attempts failed": (Ending.FAILED, None, FREE_WITHOUT_USAGE),
+    "all attempts failed, but reported": (Ending.FAILED, REPORTED, FREE_AS_REPORTED),
+}
+
+
+@pytest.mark.parametrize(("ending", "reported", "expected"), ROWS.values(), ids=ROWS.keys())
+def test_every_row_of_the_matrix(ending: Ending, reported: Usage | None, expected: tuple[bool, str, Usage]) -> None:
+    """The account pays for what it received; what broke at the provider is free to it, with the numbers kept for the operator."""
+    bill = decide(ending, reported, prompt_bytes=400, produced_bytes=80)
+    payable, source, usage = expected
+
+    assert Bill(ending, usage, source, payable) == bill
+    assert (source == UsageSource.ESTIMATED) == bill.estimated
+
+
+def test_the_rows_cover_every_ending() -> None:
+    """A new way to end is a new row here, with and without a report."""
+    assert {(ending, known) for ending in Ending for known in (True, False)} == {
+        (ending, reported is not None) for ending, reported, _ in ROWS.values()
+    }
+
+
+def test_nothing_seen_is_nothing_estimated() -> None:
+    """An estimate without any text is no tokens, not one."""
+    assert Usage(0, 0) == decide(Ending.COMPLETE, None, prompt_bytes=0, produced_bytes=0).usage
