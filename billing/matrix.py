@@ -5,11 +5,11 @@ An account pays for what it received. What broke on the provider's side is free 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from billing.usage import Usage, estimate_usage
+from billing.values import value
 
 
 class Ending(Enum):
@@ -37,7 +37,7 @@ class UsageSource:
     BOUNDED: Final = "bounded"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Bill:
     """What to charge for: token counts, where they come from, and whether the account pays at all."""
 
@@ -49,27 +49,46 @@ class Bill:
     @property
     def estimated(self) -> bool:
         """Whether the counts are a guess of ours."""
-        return self.usage_source == UsageSource.ESTIMATED
+        return self.usage_source != UsageSource.PROVIDER
 
 
 _NO_USAGE: Final = Usage(0, 0)
 
 
-def decide(ending: Ending, reported: Usage | None, *, prompt_bytes: int, produced_bytes: int) -> Bill:
+def decide(
+    ending: Ending,
+    reported: Usage | None,
+    *,
+    prompt_bytes: int,
+    produced_bytes: int,
+    completion_limit: int | None = None,
+) -> Bill:
     """The bill of a call that ended like this.
 
     ``reported`` is the provider's last word on usage; ``prompt_bytes`` and ``produced_bytes`` are the UTF-8 bytes of the
-    text sent and of the text received, for an estimate where the provider said nothing.
+    text sent and of the text received, for an estimate where the provider said nothing; ``completion_limit`` the most
+    completion tokens it was allowed to produce, beyond which no estimate goes.
     """
     if ending is Ending.COMPLETE or ending is Ending.CLIENT_LEFT:
         if reported is not None:
             return Bill(ending, reported, UsageSource.PROVIDER, payable=True)
-        return Bill(ending, estimate_usage(prompt_bytes, produced_bytes), UsageSource.ESTIMATED, payable=True)
+        return _estimate(ending, prompt_bytes, produced_bytes, completion_limit, payable=True)
     if ending is Ending.CUT_BY_PROVIDER:
         # Free to the account; the counts say what the provider may charge the operator.
         if reported is not None:
             return Bill(ending, reported, UsageSource.PROVIDER, payable=False)
-        return Bill(ending, estimate_usage(prompt_bytes, produced_bytes), UsageSource.ESTIMATED, payable=False)
+        return _estimate(ending, prompt_bytes, produced_bytes, completion_limit, payable=False)
     # A prompt that was sent upstream by a caller who then left is not charged: nobody can say what the provider counted,
     # and a charge that may exceed the truth is worse than none.
     return Bill(ending, reported or _NO_USAGE, UsageSource.PROVIDER, payable=False)
+
+
+def _estimate(
+    ending: Ending, prompt_bytes: int, produced_bytes: int, completion_limit: int | None, *, payable: bool
+) -> Bill:
+    """A bill from the text that was seen. A provider that says nothing of usage and ignores its limit is not believed beyond
+    it: the counts are then bounded."""
+    usage = estimate_usage(prompt_bytes, produced_bytes)
+    if completion_limit is None or usage.completion_tokens <= completion_limit:
+        return Bill(ending, usage, UsageSource.ESTIMATED, payable)
+    return Bill(ending, Usage(usage.prompt_tokens, completion_limit), UsageSource.BOUNDED, payable)

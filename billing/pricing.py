@@ -14,6 +14,7 @@ from typing import Final
 
 from billing.money import Money, divide_half_up, divide_up
 from billing.usage import Usage
+from billing.values import value
 
 RATE_UNITS_PER_MONEY_UNIT: Final = 10**10
 """A rate unit is 10⁻¹⁸ USD, a unit of Money 10⁻⁸ USD."""
@@ -179,7 +180,7 @@ class Fee:
         return cls(numerator, denominator * 100)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Charge:
     """What one call costs: the provider's price, the fee, and their sum, each a whole amount of Money."""
 

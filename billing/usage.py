@@ -8,8 +8,9 @@ of the prompt, reasoning tokens are part of the completion, and neither is charg
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from billing.values import value
 
 LARGEST_TOKEN_COUNT: Final = 100_000_000
 """No answer has a hundred million tokens; a larger report is ignored."""
@@ -39,7 +40,7 @@ _DETAILS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Usage:
     """Token counts of one answer; every field non-negative, the parts within their whole."""
 

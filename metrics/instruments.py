@@ -1,8 +1,7 @@
 """The Prometheus instruments of a gateway, one object with a method per thing that happens.
 
-Labels come from closed lists: the catalogue's providers and models, our modes, outcomes and status codes. Children are kept
-once made, because looking one up by labels costs more than counting. Money is summed in whole units of 10⁻⁸ USD and turned
-into dollars only when it is read, so that what is shown equals the billing log.
+Labels come from closed lists: the catalogue's providers and models, our modes, outcomes and status codes. Money is summed
+in whole units of 10⁻⁸ USD and turned into dollars only when it is read, so that what is shown equals the billing log.
 """
 
 from __future__ import annotations
@@ -10,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from metrics.collectors import FastCounter, FastHistogram
 
 PREFIX: Final = "findtoken_"
 
@@ -52,26 +53,6 @@ def _name(family: str) -> str:
     return PREFIX + family.removesuffix("_total")
 
 
-class MoneyCounter(Collector):
-    """A counter of dollars whose sum is a whole number of 10⁻⁸ USD."""
-
-    def __init__(self, family: str, labels: tuple[str, ...]) -> None:
-        self._family = family
-        self._labels = labels
-        self._totals: dict[tuple[str, ...], int] = {}
-
-    def add(self, labels: tuple[str, ...], amount: int) -> None:
-        """Count ``amount`` (10⁻⁸ USD)."""
-        self._totals[labels] = self._totals.get(labels, 0) + amount
-
-    def collect(self) -> Iterator[Metric]:
-        """The family in dollars."""
-        metric = CounterMetricFamily(_name(self._family), FAMILIES[self._family], labels=self._labels)
-        for labels, total in list(self._totals.items()):
-            metric.add_metric(labels, total / _MONEY_UNITS_PER_USD)
-        yield metric
-
-
 class CircuitGauges(Collector):
     """Open circuits, read where they are kept."""
 
@@ -99,29 +80,27 @@ class Instruments:
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
-        counter, histogram, gauge = self._counter, self._histogram, self._gauge
-        self._requests = counter("requests_total", _REQUEST_LABELS)
-        self._request_seconds = histogram("request_seconds", _UPSTREAM_LABELS, SECONDS_BUCKETS)
-        self._first_token_seconds = histogram("time_to_first_token_seconds", _UPSTREAM_LABELS, SECONDS_BUCKETS)
-        self._attempts = counter("upstream_attempts_total", (*_UPSTREAM_LABELS, "outcome"))
-        self._upstream_seconds = histogram("upstream_seconds", _UPSTREAM_LABELS, SECONDS_BUCKETS)
-        self._failovers = counter("failovers_total", _UPSTREAM_LABELS)
-        self._retries = counter("retries_total", _UPSTREAM_LABELS)
-        self._tokens = counter("tokens_total", (*_UPSTREAM_LABELS, "kind"))
-        self._spend = self._money("spend_usd_total", (*_UPSTREAM_LABELS, "mode"))
-        self._absorbed = self._money("absorbed_usd_total", _UPSTREAM_LABELS)
-        self._upstream_cost = self._money("upstream_cost_usd_total", _UPSTREAM_LABELS)
-        self.rate_limited = counter("rate_limited_total", ())
-        self.client_disconnects = counter("client_disconnects_total", ())
-        self.streams_open = gauge("streams_open")
-        self.ledger_commit_seconds = histogram("ledger_commit_seconds", (), COMMIT_BUCKETS)
-        self.ledger_queue_length = gauge("ledger_queue_length")
-        self.holds_usd = gauge("holds_usd")
+        self._requests = self._counter("requests_total", _REQUEST_LABELS)
+        self._request_seconds = self._histogram("request_seconds", _UPSTREAM_LABELS, SECONDS_BUCKETS)
+        self._first_token_seconds = self._histogram("time_to_first_token_seconds", _UPSTREAM_LABELS, SECONDS_BUCKETS)
+        self._attempts = self._counter("upstream_attempts_total", (*_UPSTREAM_LABELS, "outcome"))
+        self._upstream_seconds = self._histogram("upstream_seconds", _UPSTREAM_LABELS, SECONDS_BUCKETS)
+        self._failovers = self._counter("failovers_total", _UPSTREAM_LABELS)
+        self._retries = self._counter("retries_total", _UPSTREAM_LABELS)
+        self._tokens = self._counter("tokens_total", (*_UPSTREAM_LABELS, "kind"))
+        self._spend = self._counter("spend_usd_total", (*_UPSTREAM_LABELS, "mode"), scale=_MONEY_UNITS_PER_USD)
+        self._absorbed = self._counter("absorbed_usd_total", _UPSTREAM_LABELS, scale=_MONEY_UNITS_PER_USD)
+        self._upstream_cost = self._counter("upstream_cost_usd_total", _UPSTREAM_LABELS, scale=_MONEY_UNITS_PER_USD)
+        self._commit_seconds = self._histogram("ledger_commit_seconds", (), COMMIT_BUCKETS)
+        self.rate_limited = Counter(_name("rate_limited_total"), FAMILIES["rate_limited_total"], registry=self.registry)
+        self.client_disconnects = Counter(
+            _name("client_disconnects_total"), FAMILIES["client_disconnects_total"], registry=self.registry
+        )
+        self.streams_open = self._gauge("streams_open")
+        self.ledger_queue_length = self._gauge("ledger_queue_length")
+        self._holds = self._gauge("holds_usd")
         build = Gauge(_name("build_info"), FAMILIES["build_info"], ("version",), registry=self.registry)
         build.labels(version).set(1)
-        self._children: dict[tuple[str, ...], tuple[Counter, Histogram]] = {}
-        self._attempt_children: dict[tuple[str, ...], tuple[Counter, Histogram]] = {}
-        self._token_children: dict[tuple[str, str], tuple[Counter, ...]] = {}
 
     def watch_circuits(self, circuits: Callable[[], Iterator[tuple[tuple[str, str], bool]]]) -> None:
         """Show the circuits that ``circuits`` lists whenever somebody reads the metrics."""
@@ -129,39 +108,29 @@ class Instruments:
 
     def request(self, provider: str, model: str, mode: str, outcome: str, code: str, seconds: float) -> None:
         """A call that passed authentication is over."""
-        labels = (provider, model, mode, outcome, code)
-        children = self._children.get(labels)
-        if children is None:
-            children = self._children[labels] = (
-                self._requests.labels(*labels),
-                self._request_seconds.labels(provider, model),
-            )
-        children[0].inc()
-        children[1].observe(seconds)
+        self._requests.add((provider, model, mode, outcome, code))
+        self._request_seconds.observe((provider, model), seconds)
 
     def first_token(self, provider: str, model: str, seconds: float) -> None:
         """The first content of a stream came after ``seconds``."""
-        self._first_token_seconds.labels(provider, model).observe(seconds)
+        self._first_token_seconds.observe((provider, model), seconds)
 
     def attempt(self, provider: str, model: str, outcome: str, seconds: float) -> None:
         """One try at one upstream is over."""
-        labels = (provider, model, outcome)
-        children = self._attempt_children.get(labels)
-        if children is None:
-            children = self._attempt_children[labels] = (
-                self._attempts.labels(*labels),
-                self._upstream_seconds.labels(provider, model),
-            )
-        children[0].inc()
-        children[1].observe(seconds)
+        self._attempts.add((provider, model, outcome))
+        self._upstream_seconds.observe((provider, model), seconds)
 
     def failover(self, provider: str, model: str) -> None:
         """A call left this candidate for the next one."""
-        self._failovers.labels(provider, model).inc()
+        self._failovers.add((provider, model))
 
     def retry(self, provider: str, model: str) -> None:
         """A call asks the same upstream again."""
-        self._retries.labels(provider, model).inc()
+        self._retries.add((provider, model))
+
+    def held(self, amount: int | None) -> None:
+        """What is held now, for all calls in flight; None where the books cannot say, which reads as NaN."""
+        self._holds.set(float("nan") if amount is None else amount / _MONEY_UNITS_PER_USD)
 
     def spend(self, provider: str, model: str, mode: str, cost: int, absorbed: int) -> None:
         """A settlement was written: what the account paid and what it did not."""
@@ -175,25 +144,27 @@ class Instruments:
 
     def tokens(self, provider: str, model: str, prompt: int, cached: int, completion: int, reasoning: int) -> None:
         """The token counts of a billing-log row; cached is part of prompt, reasoning part of completion."""
-        labels = (provider, model)
-        children = self._token_children.get(labels)
-        if children is None:
-            kinds = ("prompt", "cached", "completion", "reasoning")
-            children = self._token_children[labels] = tuple(self._tokens.labels(*labels, kind) for kind in kinds)
-        for child, count in zip(children, (prompt, cached, completion, reasoning), strict=True):
-            if count:
-                child.inc(count)
+        add = self._tokens.add
+        add((provider, model, "prompt"), prompt)
+        add((provider, model, "completion"), completion)
+        if cached:
+            add((provider, model, "cached"), cached)
+        if reasoning:
+            add((provider, model, "reasoning"), reasoning)
 
-    def _counter(self, family: str, labels: tuple[str, ...]) -> Counter:
-        return Counter(_name(family), FAMILIES[family], labels, registry=self.registry)
+    def committed(self, seconds: float) -> None:
+        """A batch of the ledger became durable."""
+        self._commit_seconds.observe((), seconds)
 
-    def _histogram(self, family: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(_name(family), FAMILIES[family], labels, registry=self.registry, buckets=buckets)
+    def _counter(self, family: str, labels: tuple[str, ...], *, scale: int = 1) -> FastCounter:
+        counter = FastCounter(_name(family), FAMILIES[family], labels, scale=scale)
+        self.registry.register(counter)
+        return counter
+
+    def _histogram(self, family: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> FastHistogram:
+        histogram = FastHistogram(_name(family), FAMILIES[family], labels, buckets)
+        self.registry.register(histogram)
+        return histogram
 
     def _gauge(self, family: str) -> Gauge:
         return Gauge(_name(family), FAMILIES[family], registry=self.registry)
-
-    def _money(self, family: str, labels: tuple[str, ...]) -> MoneyCounter:
-        money = MoneyCounter(family, labels)
-        self.registry.register(money)
-        return money

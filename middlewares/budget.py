@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from billing.bound import prompt_token_bound, text_bytes
-from billing.matrix import Ending, UsageSource
+from billing.matrix import Ending
 from billing.money import Money, format_usd
 from billing.pricing import NOTHING, Fee, affordable_completion_tokens, bound
 from billing.usage import Usage
@@ -50,22 +50,17 @@ class BudgetSettings:
 
 
 async def settle(ledger: Ledger, settlement: Settlement) -> Balance:
-    """Settle; raises StorageUnavailable when the books stay out of reach for too long. Either way, and also when the waiting
-    caller is cancelled, the ledger goes on trying until it is done."""
+    """Settle, again and again while the books are out of reach. Raises StorageUnavailable when that takes too long."""
     give_up = asyncio.get_running_loop().time() + SETTLE_WAIT_SECONDS
     pauses = iter(SETTLE_PAUSES_SECONDS)
-    try:
-        while True:
-            try:
-                return await ledger.settle(settlement)
-            except StorageUnavailable:
-                pause = next(pauses, SETTLE_PAUSES_SECONDS[-1])
-                if asyncio.get_running_loop().time() + pause > give_up:
-                    raise
-                await asyncio.sleep(pause)
-    except (StorageUnavailable, asyncio.CancelledError):
-        ledger.settle_in_background(settlement)
-        raise
+    while True:
+        try:
+            return await ledger.settle(settlement)
+        except StorageUnavailable:
+            pause = next(pauses, SETTLE_PAUSES_SECONDS[-1])
+            if asyncio.get_running_loop().time() + pause > give_up:
+                raise
+            await asyncio.sleep(pause)
 
 
 def budget(
@@ -208,14 +203,58 @@ async def _close(call: Call, path: str, status: int, ledger: Ledger, instruments
     """Settle what was tried, or give back what was held for nothing."""
     assert call.account_id is not None, "auth comes first"
     if not call.attempts:
-        balance = await ledger.release(call.request_id, call.account_id)
+        balance = await _release(call.request_id, call.account_id, ledger)
         call.cost = 0
     else:
         settlement = _settlement(call, path, status)
-        balance = await settle(ledger, settlement)
+        try:
+            balance = await settle(ledger, settlement)
+        except asyncio.CancelledError:
+            ledger.settle_in_background(settlement)
+            _count(settlement, instruments)
+            raise
+        except StorageUnavailable:
+            if call.stream is None:
+                settlement = _withheld(settlement)
+            ledger.settle_in_background(settlement)
+            _count(settlement, instruments)
+            raise Refusal(
+                "storage_unavailable",
+                "the books could not be reached in time, so the answer is withheld and not charged; try again",
+            ) from None
         call.cost = settlement.row.cost
         _count(settlement, instruments)
     call.balance = balance.balance
+
+
+async def _release(request_id: str, account_id: str, ledger: Ledger) -> Balance:
+    """Give the hold back, in the background where the books cannot take it now: no hold outlives its call."""
+    try:
+        return await ledger.release(request_id, account_id)
+    except (StorageUnavailable, asyncio.CancelledError):
+        ledger.release_in_background(request_id, account_id)
+        raise
+
+
+def _withheld(settlement: Settlement) -> Settlement:
+    """The same call, free: whoever is told of an error is not charged.
+
+    Only if the answer to a commit was lost may the charge already stand; the books then keep what was written first.
+    """
+    row = replace(
+        settlement.row,
+        status=503,
+        billing_outcome=Ending.FAILED.value,
+        provider_cost=0,
+        fee=0,
+        cost=0,
+        absorbed=0,
+        anomalous=False,
+    )
+    attempts = tuple(
+        replace(attempt, borne_by="operator" if attempt.upstream_cost else "nobody") for attempt in settlement.attempts
+    )
+    return replace(settlement, provider_cost=0, fee=0, absorbed=0, delivered=False, row=row, attempts=attempts)
 
 
 def _settlement(call: Call, path: str, status: int) -> Settlement:
@@ -243,7 +282,7 @@ def _settlement(call: Call, path: str, status: int) -> Settlement:
         status=status,
         billing_outcome=(bill.ending if bill is not None else Ending.FAILED).value,
         usage_source=bill.usage_source if bill is not None else None,
-        estimated=bill is not None and bill.usage_source == UsageSource.ESTIMATED,
+        estimated=bill is not None and bill.estimated,
         anomalous=absorbed > 0,
         prompt_tokens=usage.prompt_tokens,
         cached_tokens=usage.cached_tokens,
@@ -273,8 +312,8 @@ def _settlement(call: Call, path: str, status: int) -> Settlement:
 def _count(settlement: Settlement, instruments: Instruments) -> None:
     """The metrics of money and tokens: the same numbers as the row that was just written."""
     row = settlement.row
-    if row.provider is None or row.model is None:
-        return
+    assert row.provider is not None, "a call that was not tried is released, not settled"
+    assert row.model is not None, "a call that was not tried is released, not settled"
     instruments.spend(row.provider, row.model, row.mode, row.cost, row.absorbed)
     instruments.tokens(
         row.provider, row.model, row.prompt_tokens, row.cached_tokens, row.completion_tokens, row.reasoning_tokens

@@ -1,8 +1,8 @@
 """The facts about one call, and who decides each.
 
 A `Call` is one client request on its way through. Each fact has one writer (`WRITERS`; a test walks the source and checks
-it), and a fact that is read before its writer has run raises `FactNotDecided`: a middleware in the wrong place fails
-loudly in the first test and not with a default in production.
+it), and a fact that is read before its writer has run raises AttributeError, because its slot is empty: a middleware in
+the wrong place fails loudly in the first test and not with a default in production.
 """
 
 from __future__ import annotations
@@ -18,16 +18,13 @@ from billing.matrix import Bill, Ending
 from billing.money import Money
 from billing.pricing import Charge
 from billing.usage import Usage, UsageTally
+from billing.values import value
 from providers.catalogue import Model
 from providers.selection import Offer, Wish
 from storage.calls import AttemptRow
 
 if TYPE_CHECKING:
     from providers.errors import UpstreamError
-
-
-class FactNotDecided(Exception):
-    """A fact of a call is read before the middleware that decides it has run: the chain is in the wrong order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ class ProviderKey:
     key: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Options:
     """Our own fields of a request body, taken out before anything goes upstream."""
 
@@ -50,7 +47,7 @@ class Options:
     """auto, byok_only, credits_only or byok_then_credits."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Pricing:
     """How one attempt is priced: fixed at the start of the call."""
 
@@ -179,12 +176,6 @@ class Call:
     """What the account pays for ``bill``."""
     absorbed: Money
     """What the answer cost beyond the hold."""
-
-    def __getattr__(self, name: str) -> Any:
-        writers = WRITERS.get(name)
-        if writers is None:
-            raise AttributeError(name)
-        raise FactNotDecided(f"call.{name} is read before {' or '.join(writers)} has decided it")
 
 
 CALL: Final = web.RequestKey("call", Call)

@@ -6,11 +6,12 @@ would silently be lost (aiohttp calls the `on_response_prepare` signal for both 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from multidict import istr
 
 from billing.money import format_usd
 from middlewares.byok import BYOK
@@ -32,6 +33,12 @@ HEADERS: Final = (
 SERVER: Final = "find-token"
 """Instead of the versions of Python and aiohttp, which are nobody's business."""
 
+# Names whose lower case is worked out once. The official OpenAI clients read x-request-id, OpenRouter's x-generation-id.
+_SERVER: Final = istr("Server")
+_CACHE_CONTROL: Final = istr("Cache-Control")
+_PLAIN_REQUEST_ID: Final = istr("X-Request-Id")
+_GENERATION_ID: Final = istr("X-Generation-Id")
+
 Signal = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 
 
@@ -48,16 +55,16 @@ def headers() -> Middleware:
 
 def write_headers(prefix: str) -> Signal:
     """The signal handler that writes the headers of every answer on the public port."""
-    names = {name: prefix + name for name in HEADERS}
+    names = {name: istr(prefix + name) for name in HEADERS}
 
     async def write(request: web.Request, response: web.StreamResponse) -> None:
         call = request.get(CALL)
         if call is None:
             return
         fields = response.headers
-        fields["Server"] = SERVER
+        fields[_SERVER] = SERVER
         fields[names["Request-Id"]] = call.request_id
-        fields["X-Generation-Id"] = call.request_id
+        fields[_GENERATION_ID] = fields[_PLAIN_REQUEST_ID] = call.request_id
         if call.limit_state is not None:
             limit, remaining, reset_seconds = call.limit_state
             fields["X-RateLimit-Limit"] = str(limit)
@@ -66,7 +73,7 @@ def write_headers(prefix: str) -> Signal:
         if call.mode is None:
             return
         fields[names["Mode"]] = call.mode
-        fields["Cache-Control"] = "private, no-store"
+        fields[_CACHE_CONTROL] = "private, no-store"
         _write_money(call, fields, names)
         if call.shown and call.offer is not None:
             fields[names["Provider"]] = call.offer.provider_name
@@ -79,7 +86,7 @@ def write_headers(prefix: str) -> Signal:
     return write
 
 
-def _write_money(call: Call, fields: MutableMapping[str, str], names: dict[str, str]) -> None:
+def _write_money(call: Call, fields: MutableMapping[str, str], names: Mapping[str, str]) -> None:
     if call.stream is None:
         if call.cost is not None:
             fields[names["Cost"]] = format_usd(call.cost)

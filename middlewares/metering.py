@@ -46,8 +46,13 @@ def metering(fee: Fee, byok_fee: Fee) -> Middleware:
 
 
 def _make_bill(call: Call, answer: Answer, ending: Ending) -> None:
+    assert call.offer is not None, "routing comes first"
     call.bill = decide(
-        ending, answer.tally.usage(), prompt_bytes=call.prompt_bytes, produced_bytes=answer.produced_bytes
+        ending,
+        answer.tally.usage(),
+        prompt_bytes=call.prompt_bytes,
+        produced_bytes=answer.produced_bytes,
+        completion_limit=call.offer.max_tokens * (call.request.get("n") or 1),
     )
     if call.bill.payable:
         call.charge, call.absorbed = call.pricing.charge_for(call.bill.usage)

@@ -26,15 +26,21 @@ _PROVIDER_FIELDS: Final = frozenset(
 )
 
 
+_NO_OPTIONS: Final = Options(wish=Wish(), provider_key=None, payer="auto")
+"""What most calls ask of us."""
+
+
 def read_options(document: dict[str, Any], headers: Mapping[str, str]) -> Options:
     """The options in ``document``; a sorting suffix is cut off its ``model``. Raises a Refusal naming the field."""
     sort = ""
     model = document.get("model")
-    if isinstance(model, str):
+    if isinstance(model, str) and ":" in model:
         for suffix, meaning in _SUFFIXES.items():
             if model.endswith(suffix):
                 document["model"] = model[: -len(suffix)]
                 sort = meaning
+    if not sort and OWN_FIELDS.isdisjoint(document) and "X-Provider-Key" not in headers:
+        return _NO_OPTIONS
     return Options(
         wish=_read_wish(document, sort),
         provider_key=_read_provider_key(document.get("provider_key"), headers),
@@ -79,21 +85,21 @@ def _read_provider_key(value: object, headers: Mapping[str, str]) -> ProviderKey
         if header is None:
             return None
         provider, colon, key = header.partition(":")
-        if not colon or not provider or not key.strip():
+        provider, key = provider.strip(), key.strip()
+        if not colon or not provider or not _can_be_a_key(key):
             raise invalid("X-Provider-Key", "X-Provider-Key must read <provider>:<key>")
-        return ProviderKey(provider.strip(), key.strip())
+        return ProviderKey(provider, key)
     if not isinstance(value, dict) or set(value) != {"provider", "api_key"}:
         raise invalid("provider_key", "provider_key must be an object with provider and api_key, and nothing else")
     provider, key = value["provider"], value["api_key"]
-    if (
-        not isinstance(provider, str)
-        or not isinstance(key, str)
-        or not key
-        or not key.isascii()
-        or not key.isprintable()
-    ):
+    if not isinstance(provider, str) or not isinstance(key, str) or not _can_be_a_key(key):
         raise invalid("provider_key", "provider_key.provider and provider_key.api_key must be texts")
     return ProviderKey(provider, key)
+
+
+def _can_be_a_key(key: str) -> bool:
+    """Whether it can stand in a header of ours: anything else would only look like a provider that is away."""
+    return bool(key) and key.isascii() and key.isprintable()
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...], default: str) -> str:

@@ -30,6 +30,7 @@ from providers.errors import (
     ProviderRateLimited,
     RequestRefused,
     UpstreamError,
+    UpstreamModelMissing,
     UpstreamTimedOut,
 )
 from providers.health import Health
@@ -39,6 +40,15 @@ from storage.calls import AttemptRow
 JITTER: Final = 0.2
 UNREADABLE_TRIES: Final = 2
 """An unreadable answer may have been billed: one more try, and no third."""
+
+
+_OWN_KEY_TROUBLES: Final = (
+    ProviderKeyRefused,
+    ProviderBalanceExhausted,
+    ProviderPermissionDenied,
+    UpstreamModelMissing,
+)
+"""What a provider says of a key: with a key of the caller's own it says nothing of the provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +165,7 @@ class _Route:
             if not self._health.may_try(offer.health_key):
                 continue
             rest = offers[position + 1 :]
-            standing_by = any(self._health.standing(other.health_key).healthy for other in rest)
+            standing_by = bool(rest) and any(self._health.standing(other.health_key).healthy for other in rest)
             answer = await self._try(offer, standing_by)
             if answer is not None:
                 return answer
@@ -209,10 +219,7 @@ class _Route:
         try:
             response = await self._handler(self._request)
         except UpstreamError as error:
-            if error.unhealthy:
-                self._health.failed(offer.health_key)
-            else:
-                self._health.neutral(offer.health_key)
+            self._failed(offer, error)
             self._record(offer, started, error.outcome, error)
             raise
         except BaseException:
@@ -221,12 +228,21 @@ class _Route:
             raise
         failure = call.answer.failure if call.answer is not None else None
         if failure is not None:
-            self._health.failed(offer.health_key)
+            self._failed(offer, failure)
             self._record(offer, started, failure.outcome, failure)
         else:
             self._succeeded(offer, started)
             self._record(offer, started, "served", None)
         return response
+
+    def _failed(self, offer: Offer, error: UpstreamError) -> None:
+        """Tell health, where the error says something about the provider: a caller's own key or request must not be able
+        to take a provider away from everybody else."""
+        blames_own_key = self._call.mode == BYOK and isinstance(error, _OWN_KEY_TROUBLES)
+        if error.unhealthy and not blames_own_key:
+            self._health.failed(offer.health_key)
+        else:
+            self._health.neutral(offer.health_key)
 
     def _succeeded(self, offer: Offer, started: float) -> None:
         answer, bill = self._call.answer, self._call.bill

@@ -131,6 +131,13 @@ class Catalogue:
         """The model of this public name or alias, spelled exactly so."""
         return self.names.get(name)
 
+    def unknown_equivalents(self) -> list[tuple[str, str]]:
+        """Stand-ins that are named but not for sale here, each behind the model that names it: they are passed over, so that
+        a short catalogue may keep the names of a long one."""
+        return [
+            (model.id, name) for model in self.models.values() for name in model.equivalents if name not in self.models
+        ]
+
     def suggest(self, name: str, count: int = 3) -> list[str]:
         """The public names nearest to ``name``, best first; a name that differs only in case comes first."""
         by_lower_case: dict[str, list[str]] = {}
@@ -187,9 +194,8 @@ def _model_faults(file: CatalogueFile, instant: datetime) -> Iterator[tuple[Plac
             served.add(way)
             yield from _price_faults((*place, "prices"), row.prices, instant)
         for index, equivalent in enumerate(model.equivalents):
-            if equivalent not in file.models or equivalent == name:
-                others = [other for other in file.models if other != name]
-                yield ("models", name, "equivalents", index), _unknown("other model", equivalent, others)
+            if equivalent == name:
+                yield ("models", name, "equivalents", index), "a model cannot stand in for itself"
 
 
 def _price_faults(place: Place, rows: tuple[PriceRow, ...], instant: datetime) -> Iterator[tuple[Place, str]]:
@@ -253,7 +259,7 @@ def _model(name: str, row: ModelRow, providers: Mapping[str, ProviderEntry]) -> 
 
 def _upstream(name: str, row: UpstreamRow, providers: Mapping[str, ProviderEntry], *, reasoning: bool) -> Upstream:
     upstream_model = row.upstream_model or name
-    prices = [price.price(f"{row.provider}/{upstream_model}") for price in row.prices]
+    prices = [price.price(f"{name}:{row.provider}/{upstream_model}") for price in row.prices]
     return Upstream(
         provider=providers[row.provider],
         upstream_model=upstream_model,

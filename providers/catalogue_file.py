@@ -24,7 +24,7 @@ from billing.pricing import Price, Rates, Tier, Window, rate
 StreamMode = Literal["native", "simulated"]
 Capability = Literal[
     "tools",
-    "parallel_tool_calls",
+    "parallel_tools",
     "vision",
     "json_object",
     "json_schema",
@@ -128,7 +128,7 @@ class PriceRow(RatesRow):
         return self
 
     def price(self, upstream_name: str) -> Price:
-        """The row for the upstream called ``upstream_name`` (provider/model)."""
+        """The row for ``upstream_name`` (model:provider/upstream model), which begins its version."""
         start = self.effective_from.astimezone(UTC)
         return Price(
             version=f"{upstream_name}@{start.date().isoformat()}",

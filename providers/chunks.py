@@ -1,8 +1,11 @@
 """What the events of one stream mean, and the bytes that go on to the caller.
 
 Every event goes on as it came, byte for byte, except what the contract names: the model's name, a provider key that is
-echoed, the usage-only chunk nobody asked for, and our cost inside the usage chunk somebody did ask for. Most events need
-no parsing at all: a few searches tell that a chunk carries neither usage nor a finish reason nor an error.
+echoed, the usage-only chunk nobody asked for, and our cost inside the usage chunk somebody did ask for.
+
+Chunks of a stream agree byte for byte except for the piece of text they carry. So the first one that is nothing but text is
+taken apart and becomes a pattern; whatever fits the pattern is known to be nothing but text as well, and is passed on
+without being parsed.
 """
 
 from __future__ import annotations
@@ -10,23 +13,37 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from billing.usage import UsageTally
 from providers.errors import AnswerUnreadable, UpstreamError
-from providers.json_bytes import Renamer, find_value
+from providers.json_bytes import find_value, parse_json, replace_text
 from providers.provider import Provider
 from providers.sse import EventReader, EventTooLarge, data_of
 
 REDACTED: Final = b"[redacted]"
+SHORTEST_SECRET: Final = 8
+"""A provider key shorter than this could be a word of the answer, and is not looked for."""
 
-TEXTS_KEPT_BYTES: Final = 256 * 1024
-"""Chunks are kept unparsed up to this size, in case the provider reports no usage and their text must be counted."""
-
-# Where produced text stands in a delta or message; reasoning_details repeats reasoning_content and does not count.
-TEXT_FIELDS: Final = ("content", "reasoning_content", "reasoning", "refusal", "arguments")
+# Where produced text stands in a delta or message; MiniMax's reasoning_details repeats reasoning_content and does not count.
+TEXT_FIELDS: Final = ("content", "reasoning_content", "reasoning", "refusal")
 
 _DONE_DATA: Final = b"[DONE]"
+_TEXT_START: Final = re.compile(rb'"(content|reasoning_content|reasoning)"\s*:\s*"')
+_TEXT_BODY: Final = re.compile(rb'[^"\\\n]*(?:\\.[^"\\\n]*)*')
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """What stands before and behind the text of every chunk that is nothing but text, as it comes and as it goes."""
+
+    before: bytes
+    behind: bytes
+    renamed_before: bytes
+    renamed_behind: bytes
+    least: int
+    """The length of an event without any text."""
 
 
 class ChunkStream:
@@ -46,14 +63,14 @@ class ChunkStream:
         added to the usage the caller asked for."""
         self._reader = EventReader()
         self._dialect = dialect
-        self._renamer = Renamer(public_model)
+        self._model = json.dumps(public_model).encode()
         self._tally = tally
         self._wants_usage = wants_usage
-        self._secret = secret.encode() if len(secret) >= 8 else b""
+        self._secret = secret.encode() if len(secret) >= SHORTEST_SECRET else b""
         self._usage_extra = usage_extra
-        self._unread: list[bytes] = []
-        self._unread_bytes = 0
-        self._produced_bytes = 0
+        self._pattern: _Pattern | None = None
+        self.produced_bytes = 0
+        """UTF-8 bytes of the text that was produced so far; for an estimate where no usage is reported."""
         self.begun = False
         """Whether content (text, reasoning, a tool call) or a finish reason has arrived."""
         self.produced = False
@@ -69,53 +86,61 @@ class ChunkStream:
 
     def feed(self, data: bytes) -> bytes:
         """The bytes to pass on for ``data``; the final `[DONE]` is held back. Raises AnswerUnreadable for an endless event."""
+        self.progressed = False
+        if self.is_over:
+            return b""
         try:
             events = self._reader.feed(data)
         except EventTooLarge as error:
             raise AnswerUnreadable(str(error)) from error
-        self.progressed = False
         out = []
         for event in events:
-            if self.is_over:
-                break
             passed = self._read(event)
             if passed:
                 out.append(passed)
-        if len(out) == 1:
-            return self._without_secret(out[0])
-        return self._without_secret(b"".join(out))
+            if self.done or self.error is not None:
+                break
+        passed = out[0] if len(out) == 1 else b"".join(out)
+        if self._secret and self._secret in passed:
+            return passed.replace(self._secret, REDACTED)
+        return passed
 
     @property
     def is_over(self) -> bool:
         """Whether nothing that follows matters any more: the stream is done, or told of an error."""
         return self.done or self.error is not None
 
-    def produced_bytes(self) -> int:
-        """UTF-8 bytes of the text that was produced so far; for an estimate where no usage is reported."""
-        self._count_unread()
-        return self._produced_bytes
-
     def _read(self, event: bytes) -> bytes:
+        """One event; empty where it is not passed on."""
+        pattern = self._pattern
+        if (
+            pattern is not None
+            and len(event) >= pattern.least
+            and event.startswith(pattern.before)
+            and event.endswith(pattern.behind)
+        ):
+            text = event[len(pattern.before) : len(event) - len(pattern.behind)]
+            if _is_text(text):
+                self.progressed = True
+                self.produced_bytes += _decoded_length(text)
+                return pattern.renamed_before + text + pattern.renamed_behind
         data = data_of(event)
         if data is None:
             return event
         self.progressed = True
-        if self.begun and _is_plain(data):
-            self._keep(data)
-            return self._renamer.rename(event)
         if data.strip() == _DONE_DATA:
             self.done = True
             return b""
-        return self._read_parsed(event, data)
+        return self._read_chunk(event, data)
 
-    def _read_parsed(self, event: bytes, data: bytes) -> bytes:
-        """An event that says more than a piece of text."""
+    def _read_chunk(self, event: bytes, data: bytes) -> bytes:
+        """An event that fits no pattern: parsed."""
         try:
-            chunk = json.loads(data)
+            chunk = parse_json(data)
         except (ValueError, RecursionError):
-            # Not ours to judge while text flows; without any text it is no answer.
-            return event
+            chunk = None
         if not isinstance(chunk, dict):
+            # Not ours to judge while text flows; without any text it is no answer.
             return event
         self.error = self._dialect.read_hidden_error(chunk)
         if self.error is not None:
@@ -128,11 +153,37 @@ class ChunkStream:
                     self._take_choice(choice)
             if not choices and usage is not None and not self._wants_usage:
                 return b""
-        self._keep(data)
-        event = self._renamer.rename(event)
+            if usage is None and len(choices) == 1 and not self.finished:
+                self._pattern = self._learn(event, choices[0]) or self._pattern
+        event = replace_text(event, b"model", self._model)
         if usage is not None and self._wants_usage and (self.finished or not choices):
             return self._with_cost(event)
         return event
+
+    def _learn(self, event: bytes, choice: object) -> _Pattern | None:
+        """The pattern of an event whose only news is a piece of text; None where it has other news, or none."""
+        delta = choice.get("delta") if isinstance(choice, dict) else None
+        if not isinstance(delta, dict) or not event.startswith(b"data: {") or event.find(b"\n") != len(event) - 2:
+            return None
+        news = [name for name, value in delta.items() if value and name != "role"]
+        starts = [found for found in _TEXT_START.finditer(event) if found[1].decode() in news]
+        if len(news) != 1 or len(starts) != 1:
+            return None
+        start = starts[0].end()
+        body = _TEXT_BODY.match(event, start)
+        assert body is not None, "the empty text matches too"
+        end = body.end()
+        if json.loads(b'"' + event[start:end] + b'"') != delta[news[0]]:
+            return None
+        before, behind = event[:start], event[end:]
+        span = find_value(event, b"model")
+        renamed_before, renamed_behind = before, behind
+        if span is not None and event[span[0] : span[0] + 1] == b'"':
+            if span[1] <= start:
+                renamed_before = event[: span[0]] + self._model + event[span[1] : start]
+            else:
+                renamed_behind = event[end : span[0]] + self._model + event[span[1] :]
+        return _Pattern(before, behind, renamed_before, renamed_behind, len(before) + len(behind))
 
     def _take_usage(self, chunk: Mapping[str, Any]) -> object:
         """Read usage from the chunk, or from a choice as Kimi sends it; the top-level one, if any."""
@@ -152,6 +203,7 @@ class ChunkStream:
             delta = choice.get("message")
         if isinstance(delta, dict) and has_content(delta):
             self.produced = self.begun = True
+            self.produced_bytes += produced_bytes_of(delta)
         if choice.get("finish_reason") is not None:
             self.finished = self.begun = True
 
@@ -164,38 +216,22 @@ class ChunkStream:
         comma = b"" if event[span[0] + 1 : end].strip() == b"" else b","
         return event[:end] + comma + self._usage_extra() + event[end:]
 
-    def _without_secret(self, data: bytes) -> bytes:
-        if self._secret and self._secret in data:
-            return data.replace(self._secret, REDACTED)
-        return data
 
-    def _keep(self, data: bytes) -> None:
-        self._unread.append(data)
-        self._unread_bytes += len(data)
-        if self._unread_bytes > TEXTS_KEPT_BYTES:
-            self._count_unread()
-
-    def _count_unread(self) -> None:
-        self._produced_bytes += sum(map(text_bytes_of, self._unread))
-        self._unread.clear()
-        self._unread_bytes = 0
+def _is_text(text: bytes) -> bool:
+    """Whether bytes are the inside of a JSON string, on one line."""
+    if b"\\" not in text and b'"' not in text:
+        return b"\n" not in text
+    return _TEXT_BODY.fullmatch(text) is not None
 
 
-def _is_plain(data: bytes) -> bool:
-    """Whether a chunk surely carries no usage, no finish reason and no error, so that it need not be parsed."""
-    return (
-        data.startswith(b"{")
-        and b'"choices"' in data
-        and b'"error"' not in data
-        and b'"base_resp"' not in data
-        and _only_null(data, b'"usage"')
-        and _only_null(data, b'"finish_reason"')
-    )
-
-
-def _only_null(data: bytes, name: bytes) -> bool:
-    times = data.count(name)
-    return times == 0 or times == data.count(name + b":null") + data.count(name + b": null")
+def _decoded_length(text: bytes) -> int:
+    """UTF-8 bytes of the inside of a JSON string."""
+    if b"\\" not in text:
+        return len(text)
+    try:
+        return len(json.loads(b'"' + text + b'"').encode("utf-8", "surrogatepass"))
+    except ValueError:
+        return len(text)
 
 
 def has_content(message: Mapping[str, Any]) -> bool:
@@ -205,24 +241,15 @@ def has_content(message: Mapping[str, Any]) -> bool:
     return bool(message.get("tool_calls") or message.get("function_call") or message.get("audio"))
 
 
-_TEXT: Final = re.compile(
-    rb'"(?:' + b"|".join(field.encode() for field in TEXT_FIELDS) + rb')"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")'
-)
-
-
-def text_bytes_of(document: bytes) -> int:
-    """UTF-8 bytes of the texts in a chunk or answer, escapes decoded."""
-    total = 0
-    for found in _TEXT.finditer(document):
-        literal = found.group(1)
-        if b"\\" in literal:
-            try:
-                total += len(json.loads(literal).encode("utf-8", "surrogatepass"))
-                continue
-            except ValueError:
-                pass
-        total += len(literal) - 2
-    return total
+def produced_bytes_of(message: Mapping[str, Any]) -> int:
+    """UTF-8 bytes of what a delta or message holds: text, reasoning, the names and arguments of tool calls."""
+    texts = [message.get(field) for field in TEXT_FIELDS]
+    calls = message.get("tool_calls")
+    functions = [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    for function in [*functions, message.get("function_call")]:
+        if isinstance(function, dict):
+            texts += [function.get("name"), function.get("arguments")]
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts if isinstance(text, str))
 
 
 def chunks_of_answer(answer: Mapping[str, Any], created: int) -> list[bytes]:
@@ -250,7 +277,12 @@ def chunks_of_answer(answer: Mapping[str, Any], created: int) -> list[bytes]:
     chunks = [{**head, "choices": contents}, {**head, "choices": finishes}]
     if answer.get("usage") is not None:
         chunks.append({**head, "choices": [], "usage": answer["usage"]})
-    return [
-        json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-        for chunk in chunks
-    ]
+    return [_as_json(chunk) for chunk in chunks]
+
+
+def _as_json(chunk: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair has no UTF-8; as an escape it arrives as the provider wrote it.
+        return json.dumps(chunk, separators=(",", ":")).encode()

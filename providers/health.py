@@ -25,6 +25,10 @@ HealthKey = tuple[str, str]
 """Provider and upstream model."""
 
 
+_UNKNOWN: Final = Standing()
+"""An upstream nobody has tried yet counts as healthy."""
+
+
 @dataclass(slots=True)
 class _Circuit:
     failures: int = 0
@@ -57,7 +61,7 @@ class Health:
     def standing(self, key: HealthKey) -> Standing:
         """Healthy means: the circuit is closed, or it is due for a probe and none is under way."""
         circuit = self._circuits.get(key)
-        return Standing() if circuit is None else circuit.standing(healthy=self._takes_calls(circuit))
+        return _UNKNOWN if circuit is None else circuit.standing(healthy=self._takes_calls(circuit))
 
     def may_try(self, key: HealthKey) -> bool:
         """Whether a request may go there now; for an open circuit this reserves the one probe."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 from billing.money import Money
 from billing.pricing import Fee, Price, Rates, affordable_completion_tokens, bound, bound_of_fee, price_at
 from billing.usage import BYTES_PER_TOKEN_ESTIMATE
+from billing.values import value
 from providers.catalogue import Catalogue, Model, Upstream
 
 STRATEGIES: Final = ("auto", "cheapest", "fallback")
@@ -22,12 +23,10 @@ LIKELY_COMPLETION_TOKENS: Final = 512
 """What `cheapest` takes an answer to be when the caller sets no limit; only the comparison depends on it."""
 
 # What a dialect can emulate or leave out: it does not exclude the model the caller asked for, only stand-ins.
-_NEGOTIABLE: Final = frozenset(
-    {"json_schema", "json_object", "logprobs", "seed", "parallel_tools", "parallel_tool_calls"}
-)
+_NEGOTIABLE: Final = frozenset({"json_schema", "json_object", "logprobs"})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wish:
     """What the caller wants of routing."""
 
@@ -49,7 +48,7 @@ class Wish:
     """True: a candidate must offer everything the request uses by itself, nothing is emulated."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Need:
     """What a candidate must offer to serve the request."""
 
@@ -61,7 +60,7 @@ class Need:
     capabilities: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Offer:
     """A candidate with its price for this call."""
 
@@ -98,7 +97,7 @@ class PassedOver:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Selection:
     """The candidates in order, and those that were passed over."""
 
@@ -106,7 +105,7 @@ class Selection:
     passed_over: tuple[PassedOver, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Standing:
     """What is known of an upstream's health when a choice is made."""
 
@@ -240,8 +239,12 @@ def _consider(
         wish.max_output_price is not None and rates.output > wish.max_output_price
     ):
         return no("too_dear")
-    # A stand-in is not asked for a longer answer than the model it stands in for would give.
-    max_tokens = need.max_tokens if need.max_tokens is not None else min(model.max_output, asked.max_output)
+    max_tokens = need.max_tokens
+    if max_tokens is None:
+        # A stand-in is not asked for a longer answer than the model it stands in for would give, and nobody for more than
+        # the context leaves; the prompt's tokens are a guess here, so a quarter is added to them.
+        room = model.context - likely_prompt * 5 // 4
+        max_tokens = max(1, min(model.max_output, asked.max_output, room))
     bound_of = bound if key_provider is None else bound_of_fee
     most = bound_of(rates, need.prompt_token_bound, max_tokens * need.n, fee)
     return Offer(model, upstream, price, rates, max_tokens, most)
@@ -258,6 +261,8 @@ def _sorted(
     offers: list[Offer], asked: Model, need: Need, wish: Wish, standing_of: StandingOf, instant: datetime
 ) -> list[Offer]:
     """Stable sorts, least important first: listed order is what remains of equal offers."""
+    if len(offers) < 2:
+        return offers
     if wish.strategy == "fallback" and not wish.sort:
         return _first(offers, wish.order)
     standings = {offer.health_key: standing_of(offer.health_key) for offer in offers}

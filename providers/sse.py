@@ -60,12 +60,21 @@ class EventReader:
         return bytes(self._pending)
 
     def _feed_plain(self, data: bytes) -> list[bytes]:
-        """The usual case: nothing pending, lines end with LF."""
-        # A third line end in a row belongs to the next event, where it is skipped.
-        *events, self._pending[:] = data.split(b"\n\n")
-        self._searched = len(self._pending)
-        self._check_size()
-        return [event + b"\n\n" for event in events]
+        """The usual case: nothing is pending and lines end with LF."""
+        end = data.find(b"\n\n") + 2
+        if 1 < end == len(data):
+            return [data]
+        events = []
+        start = 0
+        while end > 1:
+            events.append(data[start:end])
+            start = end
+            end = data.find(b"\n\n", start) + 2
+        if start < len(data):
+            self._pending += data[start:]
+            self._searched = len(self._pending)
+            self._check_size()
+        return events
 
     def _check_size(self) -> None:
         if len(self._pending) > self._limit:

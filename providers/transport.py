@@ -2,19 +2,28 @@
 
 `Transport.open` sends one request and returns once the status and headers of the answer are there. Whoever opens an
 answer closes it. What goes wrong on the way is raised in the words of providers/errors.py.
+
+The means is a pool of plain asyncio connections and not an HTTP client library: a general client costs more per request
+than everything else a gateway does (docs/decisions/0004-transport-seam.md has the figures). It speaks HTTP/1.1 over TCP or
+TLS, sends a request in one write, follows no redirect, keeps no cookie, uses no proxy, and limits no time but that of
+connecting: how long an attempt may take is the caller's to limit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
+import zlib
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Protocol, Self
+from urllib.parse import urlsplit
 
-import aiohttp
-
-from providers.errors import AnswerUnreadable, ConnectionLost, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
+from billing.values import value
+from providers.connection import GATHERED_LIMIT_BYTES, Connection
+from providers.errors import AnswerUnreadable, UpstreamError, UpstreamUnreachable
 
 ANSWER_LIMIT_BYTES: Final = 64 * 1024 * 1024
 """The largest plain answer that is read into memory."""
@@ -22,11 +31,16 @@ ERROR_LIMIT_BYTES: Final = 64 * 1024
 """Of an error body no more than this is read."""
 CONNECT_SECONDS: Final = 8.0
 """How long a connection may take to be made, TLS included."""
+IDLE_SECONDS: Final = 60.0
+"""How long a connection is kept without a request."""
+IDLE_LIMIT: Final = 512
+"""How many connections to one provider are kept without a request."""
+TARGETS_REMEMBERED: Final = 1000
 END_SECONDS: Final = 0.05
 """How long a provider that has said its last word may take to end its answer, so that its connection can be used again."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outgoing:
     """One request to an upstream."""
 
@@ -68,52 +82,133 @@ class Transport(Protocol):
         ...
 
 
-class AiohttpTransport:
-    """One pooled aiohttp ClientSession. It follows no redirect, keeps no cookie and sets no limit of time but on connecting:
-    the time an attempt may take is the caller's to limit."""
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where a URL leads, worked out once."""
+
+    host: str
+    port: int
+    tls: bool
+    request_head: bytes
+    """Request line and Host header."""
+
+
+class PooledTransport:
+    """HTTP/1.1 connections, kept for the next request after a complete answer."""
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+        self._targets: dict[str, _Target] = {}
+        self._idle: dict[tuple[str, int, bool], deque[Connection]] = {}
+        self._open: set[Connection] = set()
+        self._tls_context: ssl.SSLContext | None = None
+        self._closed = True
 
     async def start(self) -> None:
-        """Make the session; needs the running loop."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ttl_dns_cache=60),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-            read_bufsize=2**18,
-            max_line_size=16_384,
-            max_field_size=65_536,
-        )
+        """Ready to open; needs the running loop."""
+        self._closed = False
 
     async def close(self) -> None:
-        """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        """Close every connection, those in use as well."""
+        self._closed = True
+        for connection in list(self._open):
+            connection.abort()
+        self._idle.clear()
 
     async def open(self, outgoing: Outgoing) -> UpstreamAnswer:
         """Send, and wait for the head of the answer."""
-        assert self._session is not None, "start() comes first"
+        if self._closed:
+            raise UpstreamUnreachable("the gateway is stopping")
+        target = self._targets.get(outgoing.url) or self._learn(outgoing.url)
+        connection = self._take(target) or await self._connect(target)
         try:
-            response = await self._session.post(
-                outgoing.url, data=outgoing.body, headers=outgoing.headers, allow_redirects=False
-            )
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise _translated(error) from error
-        return _AiohttpAnswer(response)
+            connection.send(_request(target, outgoing))
+            await connection.head()
+            return _Answer(self, target, connection)
+        except BaseException:
+            connection.abort()
+            raise
+
+    def release(self, target: _Target, connection: Connection) -> None:
+        """Keep the connection for the next request if its answer was read to the end, else end it and the answer."""
+        if not connection.is_reusable() or self._closed:
+            connection.abort()
+            return
+        idle = self._idle.setdefault((target.host, target.port, target.tls), deque())
+        now = connection.rest()
+        idle.append(connection)
+        while idle and (len(idle) > IDLE_LIMIT or now - idle[0].idle_since > IDLE_SECONDS):
+            idle.popleft().abort()
+
+    def _take(self, target: _Target) -> Connection | None:
+        """The connection used last, since it is the least likely to have been closed at the other end."""
+        idle = self._idle.get((target.host, target.port, target.tls))
+        while idle:
+            connection = idle.pop()
+            if connection.is_alive():
+                return connection
+        return None
+
+    async def _connect(self, target: _Target) -> Connection:
+        context = self._context() if target.tls else None
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: Connection(self._open.discard),
+                    target.host,
+                    target.port,
+                    ssl=context,
+                    happy_eyeballs_delay=0.25,
+                )
+        except (OSError, TimeoutError, UnicodeError) as error:
+            # No name, no route, refused, no valid certificate, or none of it in time: nothing was sent.
+            raise UpstreamUnreachable("no connection to the provider could be made") from error
+        self._open.add(connection)
+        return connection
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls_context is None:
+            self._tls_context = ssl.create_default_context()
+            self._tls_context.set_alpn_protocols(["http/1.1"])
+        return self._tls_context
+
+    def _learn(self, url: str) -> _Target:
+        """Take a URL apart; there are as many as providers in the catalogue."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise UpstreamUnreachable("the provider's address is not an http or https URL") from error
+        if parts.scheme not in ("http", "https") or not parts.hostname or any(ord(sign) <= 32 for sign in url):
+            raise UpstreamUnreachable("the provider's address is not an http or https URL")
+        tls = parts.scheme == "https"
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        if port is not None:
+            host = f"{host}:{port}"
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: identity\r\nUser-Agent: find-token\r\n".encode()
+        )
+        target = _Target(parts.hostname, port or (443 if tls else 80), tls, head)
+        if len(self._targets) >= TARGETS_REMEMBERED:
+            self._targets.clear()
+        self._targets[url] = target
+        return target
 
 
-class _AiohttpAnswer:
-    """An aiohttp response as an UpstreamAnswer."""
+class _Answer:
+    """An answer on a pooled connection."""
 
-    __slots__ = ("_content", "_response", "headers", "status")
+    __slots__ = ("_connection", "_decoder", "_pool", "_target", "_undecoded", "headers", "status")
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self._content = response.content
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
+    def __init__(self, pool: PooledTransport, target: _Target, connection: Connection) -> None:
+        parser = connection.answer()
+        self.status = parser.status
+        self.headers: Mapping[str, str] = parser.headers
+        self._pool = pool
+        self._target = target
+        self._connection = connection
+        self._decoder = _decoder(parser.headers.get("Content-Encoding", "identity"))
+        self._undecoded = b""
 
     async def read(self, limit_bytes: int = ANSWER_LIMIT_BYTES) -> bytes:
         parts: list[bytes] = []
@@ -126,18 +221,29 @@ class _AiohttpAnswer:
         return b"".join(parts)
 
     async def read_some(self) -> bytes:
-        try:
-            return await self._content.readany()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise AnswerUnreadable("the answer was cut off") from error
+        if self._decoder is None:
+            return await self._connection.read_some()
+        while True:
+            raw = self._undecoded or await self._connection.read_some()
+            if not raw:
+                if not self._decoder.eof:
+                    raise AnswerUnreadable("the compressed answer was cut off")
+                return b""
+            try:
+                data = self._decoder.decompress(raw, GATHERED_LIMIT_BYTES)
+            except zlib.error as error:
+                raise AnswerUnreadable("the answer is compressed in a way that we cannot read") from error
+            self._undecoded = self._decoder.unconsumed_tail
+            if data:
+                return data
 
     async def end(self) -> None:
-        if self._content.at_eof():
+        if self._connection.has_ended():
             return
         try:
             async with asyncio.timeout(END_SECONDS):
-                await self._content.readany()
-        except (TimeoutError, aiohttp.ClientError, OSError):
+                await self._connection.read_some()
+        except (TimeoutError, UpstreamError):
             return
 
     async def __aenter__(self) -> Self:
@@ -146,21 +252,26 @@ class _AiohttpAnswer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Releases the connection for the next request if the answer was read to its end, and closes it if not.
-        if self._content.at_eof():
-            self._response.release()
-        else:
-            self._response.close()
+        self._pool.release(self._target, self._connection)
 
 
-def _translated(error: Exception) -> UpstreamError:
-    """What an error of the client library means for the request: did it arrive or not?"""
-    if isinstance(
-        error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL, ValueError)
-    ):
-        return UpstreamUnreachable("no connection to the provider could be made")
-    if isinstance(error, TimeoutError):
-        return UpstreamTimedOut("the provider did not answer in time")
-    if isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
-        return ConnectionLost("the connection to the provider was lost before it answered")
-    return AnswerUnreadable("the provider's answer is not HTTP that we can read")
+def _request(target: _Target, outgoing: Outgoing) -> bytes:
+    """The whole request in one piece. Raises ValueError for a header that would end before its line does."""
+    lines = [target.request_head]
+    for name, text in outgoing.headers.items():
+        if "\r" in text or "\n" in text or "\0" in text:
+            raise ValueError(f"the header {name} holds a line end")
+        lines.append(f"{name}: {text}\r\n".encode("latin-1", "replace"))
+    lines.append(b"Content-Length: %d\r\n\r\n" % len(outgoing.body))
+    lines.append(outgoing.body)
+    return b"".join(lines)
+
+
+def _decoder(encoding: str) -> zlib._Decompress | None:
+    """For providers that compress although they were asked not to. Raises AnswerUnreadable for what we cannot read."""
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return None
+    if encoding in ("gzip", "x-gzip", "deflate"):
+        return zlib.decompressobj(zlib.MAX_WBITS | 32)
+    raise AnswerUnreadable("the answer is compressed in a way that we cannot read")

@@ -27,16 +27,17 @@ from middlewares.rate_limit import rate_limit
 from middlewares.routing import RoutingSettings, routing
 from providers.catalogue import Catalogue
 from providers.health import Health
-from providers.transport import AiohttpTransport
+from providers.transport import PooledTransport
 from proxy.chat import chat
 from proxy.config import Settings, parse_listen
 from proxy.models import list_models, show_model
-from proxy.probes import healthz, metrics, readyz
+from proxy.probes import READY_SECONDS, healthz, metrics, readyz
 from proxy.relay import RelaySettings
 from storage.connection import StorageUnavailable
 from storage.database import Database
 from storage.keys import KeyRing
 from storage.ledger import Ledger
+from storage.postings import find_total_held
 from storage.provider_keys import ProviderKeys
 from storage.sealing import Sealer
 
@@ -83,7 +84,7 @@ class Gateway:
         self._database = database
         self._instruments = Instruments(importlib.metadata.version("find-token"))
         self._health = Health()
-        self._transport = AiohttpTransport()
+        self._transport = PooledTransport()
         self._ledger = Ledger(database, owner=f"process_{new_request_id()[4:]}")
         self._keys = KeyRing(database, settings.security.key_prefix)
         self._provider_keys = ProviderKeys(database, Sealer(settings.security.secret_key.get_secret_value()))
@@ -191,6 +192,8 @@ class Gateway:
             access_log=None,
             # A caller who hangs up cancels the handler: that is how we notice while a provider is silent.
             handler_cancellation=True,
+            # A body's encoding is judged, and undone, within our limits and in our words (middlewares/body.py).
+            auto_decompress=False,
             keepalive_timeout=self._settings.server.keepalive_seconds,
             shutdown_timeout=self._settings.server.shutdown_seconds,
             max_line_size=HEAD_LIMIT_BYTES,
@@ -212,10 +215,16 @@ class Gateway:
             logger.warning("released %d holds of a process that died", len(released))
 
     def _committed(self, seconds: float, _jobs: int) -> None:
-        self._instruments.ledger_commit_seconds.observe(seconds)
+        self._instruments.committed(seconds)
 
-    def _refresh_gauges(self) -> None:
+    async def _refresh_gauges(self) -> None:
         self._instruments.ledger_queue_length.set(self._database.queue_length)
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                held = await self._database.read(find_total_held)
+        except (StorageUnavailable, TimeoutError):
+            held = None
+        self._instruments.held(held)
 
     def _circuits(self) -> Iterator[tuple[tuple[str, str], bool]]:
         return ((key, standing.healthy) for key, standing in self._health)

@@ -9,24 +9,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
+import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from billing.matrix import Ending
 from middlewares.call import CALL, Answer, Call
-from providers.chunks import REDACTED, chunks_of_answer, has_content, text_bytes_of
+from providers.chunks import REDACTED, SHORTEST_SECRET, chunks_of_answer, has_content, produced_bytes_of
 from providers.errors import AnswerUnreadable, ProviderKeyRefused, UpstreamError, UpstreamTimedOut
-from providers.json_bytes import Renamer
+from providers.json_bytes import parse_json, replace_text
 from providers.provider import Ask
 from providers.selection import Offer
 from providers.sse import DONE, encode
 from providers.transport import ERROR_LIMIT_BYTES, Outgoing, Transport, UpstreamAnswer
 from proxy.relay import Relay, RelaySettings, WholeAnswer
-
-SHORTEST_SECRET: Final = 8
-"""A provider key shorter than this could be a word of the answer, and is not looked for."""
 
 
 def chat(transport: Transport, settings: RelaySettings) -> Handler:
@@ -74,7 +72,8 @@ def _key(call: Call, offer: Offer) -> str:
         return call.provider_key.key
     provider = offer.upstream.provider
     if provider.keys:
-        return provider.keys[0]
+        # Several keys share the calls: the last digits of a request's id are random.
+        return provider.keys[int(call.request_id[-4:], 16) % len(provider.keys)]
     if provider.keyless:
         return ""
     raise ProviderKeyRefused(f"provider {provider.name} has no key")
@@ -100,9 +99,9 @@ def _shape(call: Call, offer: Offer, key: str) -> Outgoing:
 
 def _encode(body: Mapping[str, Any]) -> bytes:
     try:
-        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
-        # Half a surrogate pair has no UTF-8; as an escape it arrives as it was sent.
+        return orjson.dumps(body)
+    except TypeError:
+        # Half a surrogate pair, a whole number of more than 64 bits, deep nesting: rare, valid, and not orjson's to write.
         return json.dumps(body, separators=(",", ":")).encode()
 
 
@@ -125,7 +124,7 @@ async def _read_plain(incoming: UpstreamAnswer, offer: Offer, answer: Answer) ->
     """
     document = await incoming.read()
     try:
-        parsed = json.loads(document)
+        parsed = parse_json(document)
     except (ValueError, RecursionError):
         raise AnswerUnreadable("the provider's answer is not JSON") from None
     if not isinstance(parsed, dict):
@@ -141,18 +140,18 @@ async def _read_plain(incoming: UpstreamAnswer, offer: Offer, answer: Answer) ->
         if not isinstance(choice, dict):
             raise AnswerUnreadable("the provider's answer has a choice that is no object")
         message = choice.get("message")
-        produced = produced or (isinstance(message, dict) and has_content(message))
+        if isinstance(message, dict) and has_content(message):
+            produced = True
+            answer.produced_bytes += produced_bytes_of(message)
         answer.finished = answer.finished or choice.get("finish_reason") is not None
         answer.tally.take(choice.get("usage"))
     answer.tally.take(parsed.get("usage"))
-    if answer.tally.usage() is None:
-        answer.produced_bytes = text_bytes_of(document)
     return document, parsed, Ending.COMPLETE if produced or answer.finished else Ending.NOTHING_PRODUCED
 
 
 def _passed_on(document: bytes, offer: Offer, key: str) -> bytes:
     """The answer's bytes with the public model name and without our key; everything else as it came."""
-    document = Renamer(offer.model.id).rename(document)
+    document = replace_text(document, b"model", orjson.dumps(offer.model.id))
     if len(key) >= SHORTEST_SECRET and key.encode() in document:
         document = document.replace(key.encode(), REDACTED)
     return document

@@ -51,8 +51,10 @@ _WITHOUT_EFFECT: Final = (
     ("billing", "refund_window_days"),
     ("stripe", "api_base"),
     ("stripe", "return_hosts"),
+    ("server", "header_timeout_seconds"),
+    ("server", "public_url"),
 )
-"""Settings of payments, which are not there yet; changing them is pointed out."""
+"""Settings of what is not there yet; changing them is pointed out."""
 
 
 class Section(pydantic.BaseModel):
@@ -352,7 +354,7 @@ def _settings_warnings(settings: Settings, document: Document) -> list[str]:
     if settings.stripe.api_key.get_secret_value():
         warnings.append("stripe.api_key is set, but payments are not available in this version")
     changed = [dotted(place) for place in _WITHOUT_EFFECT if _at(settings, place) != _at(Settings(), place)]
-    warnings.extend(f"{key} has no effect: payments are not available in this version" for key in changed)
+    warnings.extend(f"{key} has no effect in this version" for key in changed)
     return warnings
 
 
@@ -375,6 +377,8 @@ def _catalogue_warnings(catalogue: Catalogue, book: Document) -> list[str]:
     warnings.extend(f"provider {name} has no key: it is off" for name in silent if name not in unset_providers)
     models = catalogue.models.values()
     unserved = [model.id for model in models if not any(upstream.provider.usable for upstream in model.upstreams)]
+    for model, name in catalogue.unknown_equivalents():
+        warnings.append(f"models.{model}.equivalents: there is no model {name!r}, so it is passed over")
     if unserved:
         warnings.append(f"no provider is usable for: {', '.join(unserved)}")
     return warnings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -48,11 +48,11 @@ def readyz(database: Database, catalogue: Callable[[], Catalogue], stopping: Cal
     return handle
 
 
-def metrics(registry: CollectorRegistry, refresh: Callable[[], None]) -> Handler:
+def metrics(registry: CollectorRegistry, refresh: Callable[[], Awaitable[None]]) -> Handler:
     """What Prometheus reads, rendered in a thread: a large page takes longer than a call may wait."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        refresh()
+        await refresh()
         encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
         page = await asyncio.to_thread(encoder, registry)
         return web.Response(body=page, headers={"Content-Type": content_type})

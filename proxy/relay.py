@@ -129,7 +129,7 @@ class Relay:
         finally:
             self._settings.streams_open.dec()
         answer.finished = chunks.finished
-        answer.produced_bytes = chunks.produced_bytes() if answer.tally.usage() is None else 0
+        answer.produced_bytes = chunks.produced_bytes
         if failure is None:
             answer.ending = Ending.COMPLETE
             await self._incoming.end()
@@ -159,9 +159,11 @@ class Relay:
     async def _forward(self, stream: RelayedStream) -> UpstreamError | None:
         """Pass bytes on until the stream is done; what broke it, or None."""
         chunks, silence = self._chunks, self._settings.silence_timeout_seconds
+        # Renewing the timer for every event would cost more than passing it on, so it is late by up to this much.
+        slack = min(1.0, silence / 8)
         renewed = self._clock()
         try:
-            async with asyncio.timeout(silence) as quiet:
+            async with asyncio.timeout(silence + slack) as quiet:
                 while not chunks.done and chunks.error is None:
                     data = await self._incoming.read_some()
                     if not data:
@@ -169,10 +171,10 @@ class Relay:
                     passed = chunks.feed(data)
                     if passed:
                         await self._send(stream, passed)
-                    # Comments are not progress. Renewing the timer once a second is exact enough, and cheap.
-                    if chunks.progressed and (now := self._clock()) > renewed + 1:
+                    # Comments are not progress.
+                    if chunks.progressed and (now := self._clock()) > renewed + slack:
                         renewed = now
-                        quiet.reschedule(now + silence + 1)
+                        quiet.reschedule(now + silence + slack)
         except TimeoutError:
             return UpstreamTimedOut(f"the provider was silent for {silence:g} seconds")
         except AnswerUnreadable as error:
@@ -209,7 +211,7 @@ class Relay:
                 await self._drain()
         finally:
             answer.finished = chunks.finished
-            answer.produced_bytes = chunks.produced_bytes()
+            answer.produced_bytes = chunks.produced_bytes
 
     async def _drain(self) -> None:
         drains = self._settings.drains

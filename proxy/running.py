@@ -21,6 +21,9 @@ from simulator.server import DEMO_SETTINGS
 from simulator.server import start as start_simulator
 from storage.database import Database
 
+GARBAGE_THRESHOLD = 10_000
+"""Objects made before the collector looks; Python's 700 is a few calls."""
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
 from billing.money import format_usd
+from billing.values import named_value
 from storage.database import Connection
 
 LARGEST_PAGE = 1000
@@ -25,7 +26,7 @@ class InvalidCursor(ValueError):
     """A text that no page of ours ended with."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class AttemptRow:
     """One try at one upstream. `upstream_cost` is what it cost us, `borne_by` who paid it in the end."""
 
@@ -48,7 +49,7 @@ class AttemptRow:
         return {**_plain(self, _ATTEMPT_FIELDS), "upstream_cost": format_usd(self.upstream_cost)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class CallRow:
     """One line of the billing log; `created` in microseconds, `status` as the client saw it, `cost = provider_cost + fee`.
 

@@ -11,9 +11,9 @@ whole units of 10⁻⁸ USD, instants microseconds since 1970 in UTC. The rules 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from billing.values import named_value, value
 from storage.accounts import AccountInactive, UnknownAccount
 from storage.calls import AttemptRow, CallRow, insert_call
 from storage.database import Connection
@@ -22,7 +22,7 @@ Source = Literal["promotion", "stripe:clearing"]
 """Where credit comes from: given by the operator, or paid."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Balance:
     """What an account has; `balance` includes `held`."""
 
@@ -35,7 +35,7 @@ class Balance:
         return self.balance - self.held
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Held:
     """A hold that stands, and the balance with it; `free_byok` if it took one of the month's free BYOK calls."""
 
@@ -60,7 +60,7 @@ class LedgerViolation(Exception):
 Refusal = InsufficientCredit | AccountInactive | UnknownAccount
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Settlement:
     """How a call ended: what the account pays (`provider_cost + fee`), what the operator ate, and the rows that say so.
 
@@ -98,6 +98,7 @@ _HOLD = """UPDATE account SET held = held + ? WHERE id = ? AND status = 'active'
     RETURNING balance, held"""
 _LOCK_ACCOUNT = "UPDATE account SET held = held WHERE id = ? RETURNING balance, held, status"
 _BALANCE = "SELECT balance, held FROM account WHERE id = ?"
+_TOTAL_HELD = "SELECT COALESCE(SUM(amount), 0) FROM hold"
 _INSERT_HOLD = """INSERT INTO hold (request_id, account_id, amount, byok_month, owner, deadline, created)
     SELECT ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM call WHERE request_id = ?)
     ON CONFLICT (request_id) DO NOTHING"""
@@ -127,6 +128,13 @@ def find_balance(connection: Connection, account_id: str) -> Balance:
     if row is None:
         raise UnknownAccount(f"there is no account {account_id}")
     return Balance(*row)
+
+
+def find_total_held(connection: Connection) -> int:
+    """What all open holds set aside, of every account together."""
+    row = connection.execute(_TOTAL_HELD).fetchone()
+    assert row is not None, "a sum without rows is 0"
+    return int(row[0])
 
 
 def place_hold(

@@ -54,3 +54,14 @@ def test_the_rows_cover_every_ending() -> None:
 def test_nothing_seen_is_nothing_estimated() -> None:
     """An estimate without any text is no tokens, not one."""
     assert Usage(0, 0) == decide(Ending.COMPLETE, None, prompt_bytes=0, produced_bytes=0).usage
+
+
+def test_an_estimate_goes_no_further_than_the_limit() -> None:
+    """A provider that ignores the limit it was given, and reports nothing, does not run up the bill."""
+    bill = decide(Ending.COMPLETE, None, prompt_bytes=400, produced_bytes=80, completion_limit=7)
+
+    assert Bill(Ending.COMPLETE, Usage(100, 7), UsageSource.BOUNDED, payable=True) == bill
+    assert bill.estimated
+    assert Usage(100, 20) == decide(
+        Ending.CUT_BY_PROVIDER, None, prompt_bytes=400, produced_bytes=80, completion_limit=20
+    ).usage

@@ -1,0 +1,220 @@
+"""One HTTP/1.1 answer from bytes, without I/O.
+
+Rules: strict where leniency would let two readers disagree (line ends, lengths, chunk sizes, folded headers), silent about
+what does not matter (reason phrase, trailers). Whatever breaks a rule is `MalformedAnswer`, and its connection is never
+used again. Source: RFC 9112, sections 4 to 7.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+from typing import Final
+
+from multidict import CIMultiDict
+
+HEAD_LIMIT_BYTES: Final = 64 * 1024
+LINE_LIMIT_BYTES: Final = 4096
+"""A chunk's size line or a trailer."""
+
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [^\x00\r\n]*)?")
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_LENGTH: Final = re.compile(r"[0-9]{1,15}")
+_CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?")
+
+
+class MalformedAnswer(Exception):
+    """The bytes are not an HTTP/1.1 answer."""
+
+
+class _Expect(Enum):
+    HEAD = auto()
+    LENGTH = auto()
+    CHUNK_SIZE = auto()
+    CHUNK_DATA = auto()
+    CHUNK_END = auto()
+    TRAILER = auto()
+    CLOSE = auto()
+    NOTHING = auto()
+
+
+class AnswerParser:
+    """Feed it what the connection brings; it gives back the body, piece by piece, without its framing."""
+
+    __slots__ = ("_expect", "_left", "_pending", "headers", "reusable", "status", "touched")
+
+    def __init__(self) -> None:
+        self.status = 0
+        """0 until the head has arrived."""
+        self.headers: CIMultiDict[str] = CIMultiDict()
+        self.touched = False
+        """Whether any byte has arrived."""
+        self.reusable = False
+        """Whether the connection may carry another request once the answer has ended."""
+        self._expect = _Expect.HEAD
+        self._pending = b""
+        self._left = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the answer is complete."""
+        return self._expect is _Expect.NOTHING
+
+    def feed(self, data: bytes) -> bytes:
+        """The body bytes in ``data``. Raises MalformedAnswer; nothing may be fed after the end."""
+        self.touched = True
+        if self._expect is _Expect.CLOSE:
+            return data
+        if self._expect is _Expect.LENGTH and not self._pending and len(data) <= self._left:
+            self._left -= len(data)
+            if not self._left:
+                self._expect = _Expect.NOTHING
+            return data
+        data = self._pending + data
+        self._pending = b""
+        if not self.status:
+            rest = self._read_head(data)
+            return b"" if rest is None else self._read_body(rest)
+        return self._read_body(data)
+
+    def feed_eof(self) -> bool:
+        """The connection was closed: whether that ends the answer properly."""
+        if self._expect is _Expect.CLOSE:
+            self._expect = _Expect.NOTHING
+        return self.ended
+
+    def _read_head(self, data: bytes) -> bytes | None:
+        """The bytes behind the head; None while it is not complete. Interim answers (1xx) are passed over."""
+        while True:
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                if len(data) > HEAD_LIMIT_BYTES:
+                    raise MalformedAnswer("the head of the answer is too large")
+                self._pending = data
+                return None
+            status_line, *lines = data[:end].split(b"\r\n")
+            data = data[end + 4 :]
+            found = _STATUS_LINE.fullmatch(status_line)
+            if found is None:
+                raise MalformedAnswer("the answer does not begin like HTTP")
+            status = int(found[2])
+            headers = _read_headers(lines)
+            if status >= 200:
+                break
+            if status == 101:
+                raise MalformedAnswer("the answer changes the protocol")
+        self.status, self.headers = status, headers
+        connection = headers.get("Connection", "").lower()
+        self.reusable = found[1] == b"1" and "close" not in connection
+        self._expect = self._framing()
+        return data
+
+    def _framing(self) -> _Expect:
+        """How the body ends. RFC 9112, section 6.3."""
+        if self.status in (204, 304):
+            return _Expect.NOTHING
+        codings = self.headers.getall("Transfer-Encoding", [])
+        lengths = self.headers.getall("Content-Length", [])
+        if codings:
+            if [coding.strip().lower() for coding in codings] != ["chunked"] or lengths:
+                raise MalformedAnswer("the answer's framing is ambiguous")
+            return _Expect.CHUNK_SIZE
+        if lengths:
+            if len(set(lengths)) > 1 or not _LENGTH.fullmatch(lengths[0]):
+                raise MalformedAnswer("the answer's length is ambiguous")
+            self._left = int(lengths[0])
+            return _Expect.LENGTH if self._left else _Expect.NOTHING
+        self.reusable = False
+        return _Expect.CLOSE
+
+    def _read_body(self, data: bytes) -> bytes:
+        if self._expect is _Expect.CLOSE:
+            return data
+        if self._expect is _Expect.LENGTH:
+            return self._read_length(data)
+        if self._expect is _Expect.NOTHING:
+            self._no_more(data)
+            return b""
+        return self._read_chunks(data)
+
+    def _read_length(self, data: bytes) -> bytes:
+        if len(data) < self._left:
+            self._left -= len(data)
+            return data
+        body, rest = data[: self._left], data[self._left :]
+        self._expect = _Expect.NOTHING
+        self._no_more(rest)
+        return body
+
+    def _read_chunks(self, data: bytes) -> bytes:
+        """Take the chunk framing off as much of ``data`` as is there; an unfinished line waits for the next bytes."""
+        pieces: list[bytes] = []
+        position = self._read_whole_chunks(data, pieces) if self._expect is _Expect.CHUNK_SIZE else 0
+        while self._expect is not _Expect.NOTHING and position < len(data):
+            if self._expect is _Expect.CHUNK_DATA:
+                piece = data[position : position + self._left]
+                pieces.append(piece)
+                position += len(piece)
+                self._left -= len(piece)
+                if not self._left:
+                    self._expect = _Expect.CHUNK_END
+                continue
+            end = data.find(b"\r\n", position)
+            if end < 0:
+                if len(data) - position > LINE_LIMIT_BYTES:
+                    raise MalformedAnswer("a line between chunks is too long")
+                self._pending = data[position:]
+                break
+            self._read_line(data[position:end])
+            position = end + 2
+        if self._expect is _Expect.NOTHING:
+            self._no_more(data[position:])
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_whole_chunks(self, data: bytes, pieces: list[bytes]) -> int:
+        """The usual case, in a tight loop: chunks that are there from size to end. Where the first other one begins."""
+        position, length = 0, len(data)
+        while True:
+            end = data.find(b"\r\n", position)
+            size_line = data[position:end]
+            if end < 0 or len(size_line) > 12 or not size_line.isalnum():
+                return position
+            try:
+                size = int(size_line, 16)
+            except ValueError:
+                return position
+            stop = end + 2 + size
+            if not size or stop + 2 > length or data[stop : stop + 2] != b"\r\n":
+                return position
+            pieces.append(data[end + 2 : stop])
+            position = stop + 2
+
+    def _read_line(self, line: bytes) -> None:
+        """A line between chunks: the end of one, the size of the next, or a trailer."""
+        if self._expect is _Expect.CHUNK_END:
+            if line:
+                raise MalformedAnswer("a chunk is longer than its size")
+            self._expect = _Expect.CHUNK_SIZE
+        elif self._expect is _Expect.CHUNK_SIZE:
+            found = _CHUNK_SIZE.fullmatch(line)
+            if found is None:
+                raise MalformedAnswer("a chunk has no size")
+            self._left = int(found[1], 16)
+            self._expect = _Expect.CHUNK_DATA if self._left else _Expect.TRAILER
+        elif not line:
+            self._expect = _Expect.NOTHING
+
+    def _no_more(self, rest: bytes) -> None:
+        """Bytes behind the end belong to nothing that was asked: the connection cannot be trusted with another request."""
+        if rest:
+            self.reusable = False
+
+
+def _read_headers(lines: list[bytes]) -> CIMultiDict[str]:
+    headers: CIMultiDict[str] = CIMultiDict()
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if not colon or _NAME.fullmatch(name) is None or b"\r" in value or b"\n" in value or b"\x00" in value:
+            raise MalformedAnswer("the answer has a header that is none")
+        headers.add(name.decode("ascii"), value.strip(b" \t").decode("latin-1"))
+    return headers

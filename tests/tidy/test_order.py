@@ -1,0 +1,46 @@
+"""The order of the chain: changed only together with this test, in the open, with a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from providers.catalogue import build, load_shipped
+from proxy.app import CHAIN, Gateway
+from proxy.config import Settings
+from storage.database import open_database
+
+NO_LINKS = ("__init__", "call", "options")
+"""What stands in middlewares/ without being a link of the chain: the facts the links share, the fields `body` reads."""
+
+
+def test_the_chain_stands_in_this_order() -> None:
+    """First is outermost. Who is refused cheaply is refused first; what may happen twice stands inside routing."""
+    assert (
+        "errors",
+        "correlate",
+        "observe",
+        "auth",
+        "rate_limit",
+        "body",
+        "byok",
+        "budget",
+        "routing",
+        "metering",
+        "headers",
+    ) == CHAIN
+
+
+def test_the_chain_is_what_runs() -> None:
+    """The list is no mere description: what the gateway folds around a call has its order."""
+    gateway = Gateway(Settings(), build(load_shipped()), open_database("sqlite:///never-opened.db"))
+
+    links = [*gateway.public_application().middlewares, *gateway._call_chain()]
+
+    assert CHAIN == tuple(link.__module__.removeprefix("middlewares.") for link in links)
+
+
+def test_every_link_has_its_file_and_every_file_its_link(root: Path) -> None:
+    """One thing a file, and no file that nobody calls."""
+    files = {path.stem for path in (root / "middlewares").glob("*.py")}
+
+    assert sorted(CHAIN) == sorted(files - set(NO_LINKS))
