@@ -7,7 +7,7 @@ the wrong place fails loudly in the first test and not with a default in product
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +16,7 @@ from aiohttp import web
 
 from billing.matrix import Bill, Ending
 from billing.money import Money
-from billing.pricing import Charge
+from billing.pricing import NOTHING, Charge, Fee, Price, cap, charge, charge_fee_only
 from billing.usage import Usage, UsageTally
 from billing.values import value
 from providers.catalogue import Model
@@ -49,11 +49,23 @@ class Options:
 
 @value
 class Pricing:
-    """How one attempt is priced: fixed at the start of the call."""
+    """How one attempt is priced: fixed at the start of the call, so that only usage is unknown."""
 
-    price_version: str
-    charge_for: Callable[[Usage], tuple[Charge, Money]]
-    """Usage → what the account pays (never more than was held) and what the operator absorbs."""
+    price: Price
+    instant: datetime
+    """When the call came in: the moment whose rates count."""
+    hold: Money
+    fee: Fee | None
+    """None where nothing is charged: a byok call within the month's free ones."""
+    fee_only: bool
+    """Whether the caller's own provider key pays the rest."""
+
+    def charge_for(self, usage: Usage) -> tuple[Charge, Money]:
+        """What the account pays, never more than was held, and what the operator absorbs."""
+        if self.fee is None:
+            return NOTHING, 0
+        exact = self.price.rates_at(self.instant, usage.prompt_tokens).exact_cost(usage)
+        return cap(charge_fee_only(exact, self.fee) if self.fee_only else charge(exact, self.fee), self.hold)
 
 
 class Answer:

@@ -11,9 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from billing.matrix import Ending, decide
-from billing.money import Money
-from billing.pricing import NOTHING, Charge, Fee, cap, charge, charge_fee_only
-from billing.usage import Usage
+from billing.pricing import NOTHING, Fee
 from middlewares.byok import BYOK
 from middlewares.call import CALL, Answer, Call, Pricing
 
@@ -26,7 +24,11 @@ def metering(fee: Fee, byok_fee: Fee) -> Middleware:
         call = request[CALL]
         offer = call.offer
         assert offer is not None, "routing comes first"
-        call.pricing = _pricing(call, fee, byok_fee)
+        if call.mode != BYOK:
+            call.pricing = Pricing(offer.price, call.started_at, call.hold or 0, fee, fee_only=False)
+        else:
+            own_fee = None if call.free_byok else byok_fee
+            call.pricing = Pricing(offer.price, call.started_at, call.hold or 0, own_fee, fee_only=True)
         answer = call.answer = Answer()
         call.bill = None
         if call.request.get("max_tokens") is None and call.request.get("max_completion_tokens") is None:
@@ -58,23 +60,3 @@ def _make_bill(call: Call, answer: Answer, ending: Ending) -> None:
         call.charge, call.absorbed = call.pricing.charge_for(call.bill.usage)
     else:
         call.charge, call.absorbed = NOTHING, 0
-
-
-def _pricing(call: Call, fee: Fee, byok_fee: Fee) -> Pricing:
-    """The price row, the fee and the hold of this attempt, closed over: from here on only usage is unknown."""
-    offer = call.offer
-    assert offer is not None, "routing comes first"
-    price, instant, hold = offer.price, call.started_at, call.hold or 0
-
-    def standard(usage: Usage) -> tuple[Charge, Money]:
-        return cap(charge(price.rates_at(instant, usage.prompt_tokens).exact_cost(usage), fee), hold)
-
-    def own_key(usage: Usage) -> tuple[Charge, Money]:
-        return cap(charge_fee_only(price.rates_at(instant, usage.prompt_tokens).exact_cost(usage), byok_fee), hold)
-
-    def free(_usage: Usage) -> tuple[Charge, Money]:
-        return NOTHING, 0
-
-    if call.mode != BYOK:
-        return Pricing(price.version, standard)
-    return Pricing(price.version, free if call.free_byok else own_key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from providers.errors import AnswerUnreadable, ConnectionLost, UpstreamError
 from providers.http_answer import AnswerParser, MalformedAnswer
@@ -35,8 +35,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the connection stands."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # A cast and not an assertion: the transports of other event loops are no subclasses of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes have come."""
@@ -62,12 +62,9 @@ class Connection(asyncio.Protocol):
         """asyncio: the connection is gone."""
         self._transport = None
         self._gone(self)
-        parser = self._parser
-        if parser is not None and not parser.ended and (exc is not None or not parser.feed_eof()):
-            if parser.touched:
-                self._fail(AnswerUnreadable("the answer was cut off"))
-            else:
-                self._fail(ConnectionLost("the connection to the provider was lost before it answered"))
+        if self._parser is not None and exc is None:
+            self._parser.feed_eof()
+        self._cut()
         self._wake()
 
     def send(self, request: bytes) -> None:
@@ -101,11 +98,7 @@ class Connection(asyncio.Protocol):
                 return b""
             await self._wait()
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        self._gathered = 0
-        if self._is_paused and self._transport is not None:
-            self._is_paused = False
-            self._transport.resume_reading()
+        self._forget()
         return data
 
     def has_ended(self) -> bool:
@@ -124,15 +117,24 @@ class Connection(asyncio.Protocol):
     def rest(self) -> float:
         """Wait for the next request; now, on the loop's clock."""
         self._parser = None
-        self._pieces.clear()
-        self._gathered = 0
+        self._forget()
         self.idle_since = self._loop.time()
         return self.idle_since
 
     def abort(self) -> None:
         """End the connection at once, and with it whatever the provider is doing for us."""
+        self._cut()  # What we end ourselves must not look like the end of an answer that lasts until the connection's.
         if self._transport is not None:
             self._transport.abort()
+
+    def _forget(self) -> None:
+        """Nothing is gathered any more, so more can be taken from the provider."""
+        self._pieces.clear()
+        self._gathered = 0
+        transport = self._transport
+        if self._is_paused and transport is not None and not transport.is_closing():
+            self._is_paused = False
+            transport.resume_reading()
 
     async def _wait(self) -> None:
         """Until something has come, or the connection is gone."""
@@ -145,6 +147,15 @@ class Connection(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _cut(self) -> None:
+        """The connection is at its end: an answer that is not has failed."""
+        if self._parser is None or self._parser.ended:
+            return
+        if self._parser.touched:
+            self._fail(AnswerUnreadable("the answer was cut off"))
+        else:
+            self._fail(ConnectionLost("the connection to the provider was lost before it answered"))
 
     def _fail(self, error: UpstreamError) -> None:
         if self._error is None:

@@ -21,6 +21,9 @@ _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [^\x00\r
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LENGTH: Final = re.compile(r"[0-9]{1,15}")
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?")
+_PLAIN_CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,12})\r\n")
+"""Not left to int(), which takes 0x5 and 1_0 as well."""
+_BARE_LINE_END: Final = re.compile(rb"(?<!\r)\n")
 
 
 class MalformedAnswer(Exception):
@@ -61,7 +64,8 @@ class AnswerParser:
         return self._expect is _Expect.NOTHING
 
     def feed(self, data: bytes) -> bytes:
-        """The body bytes in ``data``. Raises MalformedAnswer; nothing may be fed after the end."""
+        """The body bytes in ``data``. Raises MalformedAnswer, after which nothing may be fed. Bytes behind the end are no
+        body; the connection is not reusable then."""
         self.touched = True
         if self._expect is _Expect.CLOSE:
             return data
@@ -86,10 +90,10 @@ class AnswerParser:
     def _read_head(self, data: bytes) -> bytes | None:
         """The bytes behind the head; None while it is not complete. Interim answers (1xx) are passed over."""
         while True:
-            end = data.find(b"\r\n\r\n")
+            end = _end_of(b"\r\n\r\n", data, 0, HEAD_LIMIT_BYTES)
+            if not b"HTTP/1.".startswith(data[:7]):
+                raise MalformedAnswer("the answer does not begin like HTTP")
             if end < 0:
-                if len(data) > HEAD_LIMIT_BYTES:
-                    raise MalformedAnswer("the head of the answer is too large")
                 self._pending = data
                 return None
             status_line, *lines = data[:end].split(b"\r\n")
@@ -104,7 +108,7 @@ class AnswerParser:
             if status == 101:
                 raise MalformedAnswer("the answer changes the protocol")
         self.status, self.headers = status, headers
-        connection = headers.get("Connection", "").lower()
+        connection = ",".join(headers.getall("Connection", [])).lower()
         self.reusable = found[1] == b"1" and "close" not in connection
         self._expect = self._framing()
         return data
@@ -116,7 +120,7 @@ class AnswerParser:
         codings = self.headers.getall("Transfer-Encoding", [])
         lengths = self.headers.getall("Content-Length", [])
         if codings:
-            if [coding.strip().lower() for coding in codings] != ["chunked"] or lengths:
+            if [coding.lower() for coding in codings] != ["chunked"] or lengths:
                 raise MalformedAnswer("the answer's framing is ambiguous")
             return _Expect.CHUNK_SIZE
         if lengths:
@@ -159,10 +163,10 @@ class AnswerParser:
                 if not self._left:
                     self._expect = _Expect.CHUNK_END
                 continue
-            end = data.find(b"\r\n", position)
+            if self._expect is _Expect.CHUNK_END and not b"\r\n".startswith(data[position : position + 2]):
+                raise MalformedAnswer("a chunk is longer than its size")
+            end = _end_of(b"\r\n", data, position, LINE_LIMIT_BYTES)
             if end < 0:
-                if len(data) - position > LINE_LIMIT_BYTES:
-                    raise MalformedAnswer("a line between chunks is too long")
                 self._pending = data[position:]
                 break
             self._read_line(data[position:end])
@@ -175,25 +179,19 @@ class AnswerParser:
         """The usual case, in a tight loop: chunks that are there from size to end. Where the first other one begins."""
         position, length = 0, len(data)
         while True:
-            end = data.find(b"\r\n", position)
-            size_line = data[position:end]
-            if end < 0 or len(size_line) > 12 or not size_line.isalnum():
+            found = _PLAIN_CHUNK_SIZE.match(data, position)
+            if found is None:
                 return position
-            try:
-                size = int(size_line, 16)
-            except ValueError:
+            size, begin = int(found[1], 16), found.end()
+            end = begin + size
+            if not size or end + 2 > length or data[end : end + 2] != b"\r\n":
                 return position
-            stop = end + 2 + size
-            if not size or stop + 2 > length or data[stop : stop + 2] != b"\r\n":
-                return position
-            pieces.append(data[end + 2 : stop])
-            position = stop + 2
+            pieces.append(data[begin:end])
+            position = end + 2
 
     def _read_line(self, line: bytes) -> None:
         """A line between chunks: the end of one, the size of the next, or a trailer."""
         if self._expect is _Expect.CHUNK_END:
-            if line:
-                raise MalformedAnswer("a chunk is longer than its size")
             self._expect = _Expect.CHUNK_SIZE
         elif self._expect is _Expect.CHUNK_SIZE:
             found = _CHUNK_SIZE.fullmatch(line)
@@ -203,11 +201,28 @@ class AnswerParser:
             self._expect = _Expect.CHUNK_DATA if self._left else _Expect.TRAILER
         elif not line:
             self._expect = _Expect.NOTHING
+        elif b"\n" in line or b"\r" in line:
+            raise MalformedAnswer("a line of the answer has a wrong end")
 
     def _no_more(self, rest: bytes) -> None:
         """Bytes behind the end belong to nothing that was asked: the connection cannot be trusted with another request."""
         if rest:
             self.reusable = False
+
+
+def _end_of(mark: bytes, data: bytes, start: int, limit: int) -> int:
+    """Where the head or line that begins at ``start`` ends; below 0 while its end has not come.
+
+    Raises MalformedAnswer where it is longer than ``limit``, however it arrives, and where lines end without a carriage
+    return: the end that is waited for would never come.
+    """
+    end = data.find(mark, start, start + limit + len(mark))
+    if end < 0:
+        if len(data) - start >= limit + len(mark):
+            raise MalformedAnswer("the head of the answer, or a line between chunks, is too long")
+        if _BARE_LINE_END.search(data, start):
+            raise MalformedAnswer("a line of the answer has a wrong end")
+    return end
 
 
 def _read_headers(lines: list[bytes]) -> CIMultiDict[str]:

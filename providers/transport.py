@@ -32,7 +32,8 @@ ERROR_LIMIT_BYTES: Final = 64 * 1024
 CONNECT_SECONDS: Final = 8.0
 """How long a connection may take to be made, TLS included."""
 IDLE_SECONDS: Final = 60.0
-"""How long a connection is kept without a request."""
+"""How long a connection is kept without a request. One that is older is not used again; whatever stands between us and the
+provider may have forgotten it without a word."""
 IDLE_LIMIT: Final = 512
 """How many connections to one provider are kept without a request."""
 TARGETS_REMEMBERED: Final = 1000
@@ -142,10 +143,12 @@ class PooledTransport:
     def _take(self, target: _Target) -> Connection | None:
         """The connection used last, since it is the least likely to have been closed at the other end."""
         idle = self._idle.get((target.host, target.port, target.tls))
+        oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
         while idle:
             connection = idle.pop()
-            if connection.is_alive():
+            if connection.is_alive() and connection.idle_since >= oldest:
                 return connection
+            connection.abort()
         return None
 
     async def _connect(self, target: _Target) -> Connection:
@@ -162,6 +165,9 @@ class PooledTransport:
         except (OSError, TimeoutError, UnicodeError) as error:
             # No name, no route, refused, no valid certificate, or none of it in time: nothing was sent.
             raise UpstreamUnreachable("no connection to the provider could be made") from error
+        if self._closed:
+            connection.abort()
+            raise UpstreamUnreachable("the gateway is stopping")
         self._open.add(connection)
         return connection
 
@@ -178,7 +184,7 @@ class PooledTransport:
             port = parts.port
         except ValueError as error:
             raise UpstreamUnreachable("the provider's address is not an http or https URL") from error
-        if parts.scheme not in ("http", "https") or not parts.hostname or any(ord(sign) <= 32 for sign in url):
+        if parts.scheme not in ("http", "https") or not parts.hostname or not all("!" <= sign <= "~" for sign in url):
             raise UpstreamUnreachable("the provider's address is not an http or https URL")
         tls = parts.scheme == "https"
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -233,6 +239,8 @@ class _Answer:
                 data = self._decoder.decompress(raw, GATHERED_LIMIT_BYTES)
             except zlib.error as error:
                 raise AnswerUnreadable("the answer is compressed in a way that we cannot read") from error
+            if self._decoder.unused_data:
+                raise AnswerUnreadable("something follows the compressed answer")
             self._undecoded = self._decoder.unconsumed_tail
             if data:
                 return data

@@ -62,6 +62,7 @@ def test_an_estimate_goes_no_further_than_the_limit() -> None:
 
     assert Bill(Ending.COMPLETE, Usage(100, 7), UsageSource.BOUNDED, payable=True) == bill
     assert bill.estimated
-    assert Usage(100, 20) == decide(
-        Ending.CUT_BY_PROVIDER, None, prompt_bytes=400, produced_bytes=80, completion_limit=20
-    ).usage
+    assert (
+        Usage(100, 20)
+        == decide(Ending.CUT_BY_PROVIDER, None, prompt_bytes=400, produced_bytes=80, completion_limit=20).usage
+    )

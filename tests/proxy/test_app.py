@@ -233,7 +233,7 @@ async def test_with_a_provider_down_an_equivalent_serves(start_gateway: Any) -> 
             assert "deepseek" != reply.header("Provider")
             row = gateway.rows()[-1]
             assert ("deepseek-chat", served, reply.header("Provider")) == (row.requested_model, row.model, row.provider)
-            assert str(row.price_version).startswith(f"{row.provider}/")
+            assert f"{row.provider}/" in str(row.price_version)
             assert row.cost == (reply.money("Cost") if not streaming else row.cost) > 0
             assert {served} == {one["model"] for one in (reply.chunks if streaming else [reply.json])}
         gateway.prove()
