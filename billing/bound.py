@@ -54,7 +54,19 @@ def prompt_token_bound(request: Mapping[str, object]) -> int:
 def text_bytes(request: Mapping[str, object]) -> int:
     """The bytes of the text a caller sent, for an estimate where the upstream reported no usage; pictures do not count."""
     total = 0
-    pending: list[object] = [request.get("messages"), request.get("tools")]
+    pending: list[object] = [request.get("tools")]
+    messages = request.get("messages")
+    if isinstance(messages, list):
+        for message in messages:
+            # Most messages hold nothing but texts; whatever else one holds is taken apart below.
+            if isinstance(message, dict) and "type" not in message:
+                for value in message.values():
+                    if isinstance(value, str):
+                        total += len(value) if value.isascii() else _utf8_length(value)
+                    else:
+                        pending.append(value)
+            else:
+                pending.append(message)
     while pending:
         value = pending.pop()
         if isinstance(value, str):
@@ -73,7 +85,7 @@ def _bytes_of_message(message: object) -> int:
     total = 0
     for name, value in message.items():
         if isinstance(value, str):
-            total += _utf8_length(value)
+            total += len(value) if value.isascii() else _utf8_length(value)
         elif name == "content" and isinstance(value, list):
             total += sum(map(_bytes_of_part, value))
         else:

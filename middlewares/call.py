@@ -71,9 +71,11 @@ class Pricing:
 class Answer:
     """What is known of one attempt's answer, filled in by chat and relay as its bytes pass."""
 
-    __slots__ = ("ending", "failure", "finished", "first_content_at", "produced_bytes", "tally")
+    __slots__ = ("asked", "ending", "failure", "finished", "first_content_at", "produced_bytes", "tally")
 
     def __init__(self) -> None:
+        self.asked = False
+        """Whether the upstream was called at all; a request that no dialect can say never gets that far."""
         self.tally = UsageTally()
         """Usage as the upstream reports it."""
         self.produced_bytes = 0

@@ -140,7 +140,10 @@ def errors() -> Middleware:
                 logger.exception("request %s failed", call.request_id if call is not None else "?", exc_info=error)
             if call is not None and call.stream is not None:
                 return _abandon(request, call.stream)
-            return error_response(problem_of(error), call)
+            response = error_response(problem_of(error), call)
+            if isinstance(error, web.HTTPMethodNotAllowed):
+                response.headers["Allow"] = error.headers["Allow"]
+            return response
 
     return answer_errors
 

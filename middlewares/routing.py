@@ -20,7 +20,7 @@ from billing.usage import Usage
 from metrics.instruments import Instruments
 from middlewares.byok import BYOK
 from middlewares.call import CALL, Call
-from middlewares.errors import RETRY_SECONDS, Refusal
+from middlewares.errors import RETRY_SECONDS, ClientGone, Refusal
 from providers.errors import (
     AnswerUnreadable,
     ProviderBalanceExhausted,
@@ -38,6 +38,8 @@ from providers.selection import Offer
 from storage.calls import AttemptRow
 
 JITTER: Final = 0.2
+_STATUS_WITHOUT_ERROR: Final = {"served": 200}
+"""What an upstream answered where nothing was wrong; unknown where the attempt was given up."""
 UNREADABLE_TRIES: Final = 2
 """An unreadable answer may have been billed: one more try, and no third."""
 
@@ -222,9 +224,10 @@ class _Route:
             self._failed(offer, error)
             self._record(offer, started, error.outcome, error)
             raise
-        except BaseException:
+        except BaseException as error:
             self._health.neutral(offer.health_key)
-            self._record(offer, started, "client_left", None)
+            left = isinstance(error, (asyncio.CancelledError, ClientGone))
+            self._record(offer, started, "client_left" if left else "failed_here", None)
             raise
         failure = call.answer.failure if call.answer is not None else None
         if failure is not None:
@@ -256,6 +259,8 @@ class _Route:
 
     def _record(self, offer: Offer, started: float, outcome: str, error: UpstreamError | None) -> None:
         call = self._call
+        if call.answer is None or not call.answer.asked:
+            return  # Refused before the upstream was called: nothing was tried, so nothing is told in the log.
         seconds = self._clock() - started
         usage = call.bill.usage if call.bill is not None else Usage(0, 0)
         cost = _upstream_cost(offer, call, usage)
@@ -266,7 +271,7 @@ class _Route:
                 model=offer.model.id,
                 upstream_model=offer.upstream.upstream_model,
                 outcome=outcome,
-                status=error.status if error is not None else 200,
+                status=error.status if error is not None else _STATUS_WITHOUT_ERROR.get(outcome),
                 code=error.code[:60] if error is not None else "",
                 latency_ms=int(seconds * 1000),
                 prompt_tokens=usage.prompt_tokens,

@@ -71,7 +71,9 @@ def find_value(document: bytes, name: bytes, start: int = 0) -> tuple[int, int] 
 def _is_flat(document: bytes, start: int, end: int) -> bool:
     """Whether no bracket stands in between, and no escape right before ``end``: it is as deep as ``start``, and no string
     ends there."""
-    return document[end - 1] != _BACKSLASH and all(document.find(bracket, start, end) < 0 for bracket in (b"{", b"[", b"}", b"]"))
+    return document[end - 1] != _BACKSLASH and all(
+        document.find(bracket, start, end) < 0 for bracket in (b"{", b"[", b"}", b"]")
+    )
 
 
 def _end_of_value(document: bytes, start: int) -> int | None:

@@ -37,6 +37,7 @@ def chat(transport: Transport, settings: RelaySettings) -> Handler:
         assert answer is not None, "metering comes first"
         key = _key(call, offer)
         outgoing = _shape(call, offer, key)
+        answer.asked = True
         try:
             async with asyncio.timeout_at(call.attempt_until) as limit, await transport.open(outgoing) as incoming:
                 if incoming.status != 200:

@@ -34,7 +34,7 @@ def exact_cost(model: str, usage: Mapping[str, Any]) -> Money:
     [row] = (entry if "prices" in entry else entry["upstreams"][0])["prices"]
     assert not row.keys() & {"windows", "tiers", "cost"}, "a plain row, or this sum is too simple"
     cached = usage["prompt_tokens_details"]["cached_tokens"]
-    usd = (
+    usd: Fraction = (
         (usage["prompt_tokens"] - cached) * Fraction(row["input"])
         + cached * Fraction(row["cached_input"])
         + usage["completion_tokens"] * Fraction(row["output"])
@@ -64,7 +64,7 @@ async def test_a_provider_that_is_down_is_stood_in_for(database_url: str, stream
     ):
         await order(gateway, simulator, "PUT", "settings", {"cached_tokens": 3, "pieces": 37})
         await order(gateway, simulator, "PUT", "deepseek/down", {"down": True})
-        fields = {"stream": True, "stream_options": {"include_usage": True}} if streamed else {}
+        fields: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}} if streamed else {}
         reply = await gateway.chat("A question for somebody else.", model="deepseek-chat", **fields)
         [refused, served] = await journal(gateway, simulator)
         row = gateway.row()

@@ -61,7 +61,7 @@ _FIELDS = st.lists(
     max_size=4,
 )
 _EXTENSIONS = st.sampled_from([b"", b"", b" ", b";name=value", b' \t; name="a;b"'])
-_BODIES = st.binary(max_size=80) | st.sampled_from([b"\r\n", b"0\r\n\r\n", OK, b"x" * 5000])
+_BODIES = st.binary(max_size=80) | st.sampled_from([b"\r\n", b"0\r\n\r\n", OK, b"x" * 300])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def _head(status: int, fields: list[tuple[str, str]], version: int = 1) -> bytes
 @st.composite
 def chunked_bodies(draw: st.DrawFn) -> tuple[bytes, bytes]:
     """A body, and the same in chunks."""
-    pieces = draw(st.lists(_BODIES.filter(bool), max_size=5))
+    pieces = draw(st.lists(_BODIES.filter(bool), max_size=4))
     wire = b""
     for piece in pieces:
         size = draw(st.sampled_from([b"%x", b"%X", b"%05x"])) % len(piece)
@@ -126,7 +126,7 @@ def cut(wire: bytes, places: list[int]) -> list[bytes]:
 PLACES = st.lists(st.integers(0, 400), max_size=12)
 
 
-@settings(deadline=None, print_blob=True, max_examples=400)
+@settings(deadline=None, print_blob=True, max_examples=200)
 @given(samples(), PLACES)
 def test_an_answer_is_the_same_however_it_arrives(sample: Sample, places: list[int]) -> None:
     """Status, headers, body, whether it has ended and whether its connection may be used again."""
@@ -138,15 +138,17 @@ def test_an_answer_is_the_same_however_it_arrives(sample: Sample, places: list[i
 _NASTY = [b"\r", b"\n", b"\r\n", b"\0", b" ", b":", b";", b"-", b"+", b"_", b"0x", b"0", b"\x0b", b"\xa0", b"HTTP/1.1"]
 
 
-@settings(deadline=None, print_blob=True, max_examples=600)
-@given(samples(), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3), st.sampled_from(_NASTY))), PLACES)
+@settings(deadline=None, print_blob=True, max_examples=300)
+@given(
+    samples(), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3), st.sampled_from(_NASTY)), max_size=3), PLACES
+)
 @example(Sample(CHUNKED + b"0x3\r\nabc\r\n0\r\n\r\n", Read(200, (), b"", True, True)), [], [50])
 def test_a_damaged_answer_is_the_same_however_it_arrives(
     sample: Sample, damage: list[tuple[int, int, bytes]], places: list[int]
 ) -> None:
     """Whether it is refused does not depend on how the network cuts it, and if it is not, neither does what it says."""
     wire = sample.wire
-    for place, length, nasty in damage[:3]:
+    for place, length, nasty in damage:
         start = place % (len(wire) + 1)
         wire = wire[:start] + nasty + wire[start + length :]
     whole = outcome(wire)
@@ -159,7 +161,10 @@ def test_a_damaged_answer_is_the_same_however_it_arrives(
 @given(samples(framings=("length", "chunked")), st.integers(1, 10_000))
 def test_a_part_is_never_taken_for_the_whole(sample: Sample, missing: int) -> None:
     """An answer that lacks its last bytes has not ended, and the end of the connection does not end it."""
-    end = next(n for n in range(len(sample.wire) + 1) if read(sample.wire[:n]).ended)
+    parser, end = AnswerParser(), 0
+    while not parser.ended:
+        parser.feed(sample.wire[end : end + 1])
+        end += 1
     parser = AnswerParser()
     body = parser.feed(sample.wire[: max(0, end - missing)])
 

@@ -485,7 +485,7 @@ async def test_only_so_many_connections_are_kept(
     for path in ("/a", "/b"):
         async with await transport.open(to(upstream, path)) as answer:
             await answer.read()
-    assert 6 == upstream.connections
+    assert 7 == upstream.connections
 
 
 # Begin and end.

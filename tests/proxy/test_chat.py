@@ -235,3 +235,20 @@ async def test_a_caller_who_leaves_before_a_plain_answer(gateway: Gateway, alpha
         assert (499, "client_left_before_first_byte", 0) == (row.status, row.billing_outcome, row.cost)
         assert ["client_left"] == [attempt.outcome for attempt in row.attempts]
     gateway.prove()
+
+
+async def test_what_no_dialect_can_say_leaves_no_line(start_gateway: Any, alpha: RawUpstream) -> None:
+    """A request that is refused while it is shaped never reached an upstream: no attempt, no line, no hold."""
+    gateway: Gateway = await start_gateway(providers={"alpha": {"dialect": "deepseek"}})
+    reply = await gateway.chat(model="lonely", tools=[{"type": "custom", "custom": {"name": "free_form"}}])
+
+    assert (400, "invalid_value") == reply.code
+    assert ([], []) == (alpha.requests, await gateway.rows())
+    await gateway.prove()
+
+
+async def test_a_wrong_method_is_told_the_right_one(gateway: Gateway) -> None:
+    """As HTTP wants it."""
+    reply = await gateway.send(b"", method="GET")
+
+    assert ((405, "method_not_allowed"), "POST") == (reply.code, reply.headers["Allow"])

@@ -1,0 +1,112 @@
+"""The books as a witness sees them who has a connection of its own: what must be true of them, and of their every line.
+
+The rules: start balance − Σ costs in the billing log = balance, Σ entries = balance, and nothing is held. One line for each
+call that came to a provider, none for the others, and what a line says is what its caller was told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+
+from billing.money import Money
+from storage.accounts import create_account
+from storage.audit import audit
+from storage.calls import CallRow, list_calls
+from storage.database import open_database
+from storage.identifiers import now_microseconds
+from storage.keys import create_key
+from storage.ledger import Balance, find_balance, post_credit
+from storage.migrations import migrate
+from tests.journeys.mix import Arrivals, Told
+
+PAID = ("complete", "client_left")
+"""The endings that an account pays for."""
+
+
+class Books:
+    """The database as a witness: a connection of its own, beside the gateway's."""
+
+    def __init__(self, database_url: str) -> None:
+        self.database = open_database(database_url)
+        migrate(self.database)
+        self.account_id = ""
+        self.credit: Money = 0
+
+    def open_account(self, credit: Money, keys: int = 1) -> list[tuple[str, str]]:
+        """An account with this credit and so many keys; returns the keys with their ids."""
+        with self.database.session() as connection:
+            account = create_account(connection, "grace@example.com")
+            post_credit(connection, "gift", account.id, credit, "promotion", "test", now_microseconds())
+            made = [create_key(connection, account.id, f"key {number}", "sk-ft_") for number in range(keys)]
+        self.account_id, self.credit = account.id, credit
+        return [(record.key_id, key) for record, key in made]
+
+    def balance(self) -> Balance:
+        """What is on the account now."""
+        with self.database.session(snapshot=True) as connection:
+            return find_balance(connection, self.account_id)
+
+    def rows(self) -> list[CallRow]:
+        """The billing log, newest first."""
+        with self.database.session(snapshot=True) as connection:
+            rows, more = list_calls(connection, self.account_id, limit=1000)
+        assert more is None
+        return rows
+
+    def holds(self) -> list[str]:
+        """The request ids that money is held for."""
+        with self.database.session(snapshot=True) as connection:
+            return [row[0] for row in connection.execute("SELECT request_id FROM hold").fetchall()]
+
+    def movements(self) -> Iterator[tuple[str, Money]]:
+        """Every entry as what it did to each of the two ledger accounts it names."""
+        with self.database.session(snapshot=True) as connection:
+            entries = connection.execute("SELECT debit, credit, amount FROM entry").fetchall()
+        for debit, credit, amount in entries:
+            yield debit, -amount
+            yield credit, amount
+
+    async def until_nothing_is_held(self) -> None:
+        """Calls whose callers left end a little later than their callers."""
+        async with asyncio.timeout(15):
+            while self.holds():
+                await asyncio.sleep(0.05)
+
+    def prove(self) -> Money:
+        """Start balance − Σ costs = balance, Σ entries = balance, nothing is held; returns Σ costs."""
+        spent = sum(row.cost for row in self.rows())
+        balance = self.balance()
+        totals: Counter[str] = Counter()
+        for name, amount in self.movements():
+            totals[name] += amount
+        assert (self.credit - spent, 0) == (balance.balance, balance.held)
+        assert self.credit - spent == totals[f"customer:{self.account_id}"]
+        assert spent == totals["revenue:usage"] + totals["revenue:fee"]
+        assert 0 == sum(totals.values())
+        with self.database.session(snapshot=True) as connection:
+            assert [] == audit(connection)
+        return spent
+
+    def prove_calls(self, told: Sequence[Told], arrivals: Arrivals, lost: Collection[int] = ()) -> None:
+        """One line of the log for each call that came to a provider, none for the others; it says what its caller was told.
+
+        ``lost``: calls of a gateway that was killed; one of them may have no line unless its caller was told of a cost.
+        """
+        rows = self.rows()
+        by_key = {row.key_id: row for row in rows}
+        assert len(by_key) == len(rows) == len({row.request_id for row in rows})
+        assert by_key.keys() <= {one.planned.key_id for one in told}
+        for one in told:
+            call, row = one.planned, by_key.get(one.planned.key_id)
+            if row is None:
+                assert not arrivals[call.number] or (call.number in lost and one.cost is None), one
+                continue
+            assert call.kind.refused is None, one
+            # Whoever leaves at once may be gone between the decision to ask a provider and the asking.
+            assert call.kind.leaves == "at once" or arrivals[call.number] > 0, one
+            assert arrivals[call.number] <= len(row.attempts), one
+            assert one.request_id in (None, row.request_id), one
+            assert one.cost in (None, row.cost), one
+            assert (row.cost > 0) == (row.billing_outcome in PAID), row
