@@ -243,8 +243,8 @@ async def test_what_no_dialect_can_say_leaves_no_line(start_gateway: Any, alpha:
     reply = await gateway.chat(model="lonely", tools=[{"type": "custom", "custom": {"name": "free_form"}}])
 
     assert (400, "invalid_value") == reply.code
-    assert ([], []) == (alpha.requests, await gateway.rows())
-    await gateway.prove()
+    assert ([], []) == (alpha.requests, gateway.rows())
+    gateway.prove()
 
 
 async def test_a_wrong_method_is_told_the_right_one(gateway: Gateway) -> None:
