@@ -29,6 +29,9 @@ SHORTEST_SECRET: Final = 8
 # Where produced text stands in a delta or message; MiniMax's reasoning_details repeats reasoning_content and does not count.
 TEXT_FIELDS: Final = ("content", "reasoning_content", "reasoning", "refusal")
 
+SHORTEST_RUN: Final = 4
+"""Fewer events than this in one read are looked at one by one."""
+
 _DONE_DATA: Final = b"[DONE]"
 _TEXT_START: Final = re.compile(rb'"(content|reasoning_content|reasoning)"\s*:\s*"')
 _TEXT_BODY: Final = re.compile(rb'[^"\\\n]*(?:\\.[^"\\\n]*)*')
@@ -93,17 +96,42 @@ class ChunkStream:
             events = self._reader.feed(data)
         except EventTooLarge as error:
             raise AnswerUnreadable(str(error)) from error
-        out = []
-        for event in events:
-            passed = self._read(event)
+        out: list[bytes] = []
+        position = 0
+        may_run = True
+        while position < len(events) and self.error is None and not self.done:
+            passed = self._read(events[position])
+            position += 1
             if passed:
                 out.append(passed)
-            if self.done or self.error is not None:
-                break
+            if may_run and self._pattern is not None and len(events) - position >= SHORTEST_RUN:
+                # Tried once for each read, or a burst that does not fit would be copied for every one of its events.
+                may_run = False
+                position += self._pass_run(events[position:], self._pattern, out)
         passed = out[0] if len(out) == 1 else b"".join(out)
         if self._secret and self._secret in passed:
             return passed.replace(self._secret, REDACTED)
         return passed
+
+    def _pass_run(self, events: list[bytes], pattern: _Pattern, out: list[bytes]) -> int:
+        """Many events at once, where a provider sends in bursts: how many, from the first on, were passed on together.
+
+        Between two texts stands the end of one event and the beginning of the next; a text without quotes, escapes and line
+        ends cannot hold that, so splitting there finds just the texts.
+        """
+        block = b"".join(events)
+        if not block.startswith(pattern.before):
+            return 0
+        texts = block[len(pattern.before) :].split(pattern.behind + pattern.before)
+        texts.pop()  # Behind the last text something else may follow.
+        text = b"".join(texts)
+        if not texts or b'"' in text or b"\\" in text or b"\n" in text:
+            return 0
+        self.progressed = True
+        self.produced_bytes += len(text)
+        renamed = (pattern.renamed_behind + pattern.renamed_before).join(texts)
+        out.append(pattern.renamed_before + renamed + pattern.renamed_behind)
+        return len(texts)
 
     @property
     def is_over(self) -> bool:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
@@ -154,18 +155,19 @@ def _streams(draw: st.DrawFn) -> list[Made]:
 @st.composite
 def _pieces(draw: st.DrawFn, data: bytes) -> list[Step]:
     """The bytes in pieces of HTTP's chunked encoding, some of them torn in two, sent together or one by one."""
-    cuts = sorted(draw(st.sets(st.integers(1, len(data) - 1), max_size=25)))
+    line_ends = [place for place in range(1, len(data)) if data[place - 1] in b"\r\n" or data[place] in b"\r\n"]
+    cuts = draw(st.sets(st.integers(1, len(data) - 1) | st.sampled_from(line_ends), max_size=40))
     if draw(st.integers(0, 9)) == 0:
-        cuts = list(range(1, len(data)))
-    parts = [piece(data[start:end]) for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
-    if draw(st.booleans()):
+        cuts = set(range(1, len(data)))
+    parts = [piece(data[start:end]) for start, end in pairwise([0, *sorted(cuts), len(data)])]
+    way = draw(st.sampled_from(["together", "one by one", "in turns", "in turns"]))
+    if way == "together":
         return [STREAM_HEAD + b"".join(parts) + STREAM_END]
-    steps: list[Step] = [STREAM_HEAD]
-    for part in parts:
-        torn = draw(st.integers(0, len(part))) if len(parts) < 30 else 0
-        # A pause of nothing lets everybody else have a turn, so that what was sent is read before more comes.
-        steps += [part[:torn], 0.0, part[torn:], 0.0] if torn else [part]
-    return [*steps, STREAM_END]
+    if way == "one by one":
+        return [STREAM_HEAD, *parts, STREAM_END]
+    # A pause of nothing gives everybody else a turn, so that what was sent is read before more comes.
+    torn = draw(st.integers(0, 6))
+    return [STREAM_HEAD, *(step for part in parts for step in (part[:torn], 0.0, part[torn:], 0.0)), STREAM_END]
 
 
 def test_a_stream_is_relayed_byte_for_byte_whatever_it_is_and_however_it_is_cut(database_url: str) -> None:
