@@ -73,7 +73,8 @@ class ServerSettings(Section):
         default="127.0.0.1:9090", description="Host and port of metrics and health; keep it away from the public."
     )
     public_url: Url = Field(
-        default="http://127.0.0.1:8080", description="The address under which callers reach the gateway."
+        default="http://127.0.0.1:8080",
+        description="The address under which callers reach the gateway; nothing uses it in this version.",
     )
     workers: Annotated[Whole, AfterValidator(only(1, "this version runs as one process"))] = Field(
         default=1, ge=1, description="How many processes serve; this version runs as one."
@@ -89,7 +90,8 @@ class ServerSettings(Section):
         description="A caller that stops reading its stream for this long is dropped, and pays as one that left.",
     )
     header_timeout_seconds: Seconds = Field(
-        default=15, description="How long a caller may take to send the headers of a request."
+        default=15,
+        description="How long a caller may take to send the headers of a request; not enforced in this version.",
     )
     body_timeout_seconds: Seconds = Field(
         default=30, description="How long a caller may take to send the body of a request."

@@ -169,7 +169,7 @@ async def test_a_connection_that_is_not_made_in_time(
     transport: PooledTransport, upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A handshake that is never answered is given up, and nothing was sent."""
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
     with pytest.raises(UpstreamUnreachable, match="no connection"):
         await transport.open(Outgoing(upstream.url.replace("http:", "https:"), {}, b""))
 

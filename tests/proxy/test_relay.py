@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from aiohttp_sse_client.client import EventSource
 
 from proxy import relay
 from tests.fakes.raw_upstream import (
@@ -29,7 +31,7 @@ from tests.fakes.raw_upstream import (
     stream,
     streamed,
 )
-from tests.gateway import Gateway, book, http_request
+from tests.gateway import PATH, Gateway, book, chat_body, http_request
 
 # Everything a provider may put into a stream, in strange spellings; `MODEL` is where the model's name stands.
 FRAMES = (
@@ -468,3 +470,35 @@ async def test_many_streams_at_once(start_gateway: Any, alpha: RawUpstream, beta
     assert 60 == len({reply.bill["request_id"] for reply in replies}) == len(gateway.rows())
     assert 0 == await gateway.metric("streams_open")
     gateway.prove()
+
+
+class OneShot(EventSource):  # type: ignore[misc]
+    """aiohttp-sse-client as a reader of one POST's stream: it never asks twice, and takes no orders about when to."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, option={"method": "POST"}, reconnection_time=timedelta(0), max_connect_retry=0, **options)
+        self._was_used = False
+
+    async def connect(self, retry: int = 0) -> None:
+        assert not self._was_used, "the stream ended without [DONE]"
+        self._was_used = True
+        await super().connect(0)
+
+
+async def test_a_reader_that_is_not_ours_understands_a_stream(gateway: Gateway, alpha: RawUpstream) -> None:
+    """A library that follows the specification sees the chunks and `[DONE]`, and nothing of our comment."""
+    alpha.next(stream(("Hel", "lo")))
+    headers = {"Authorization": f"Bearer {gateway.key}", "Content-Type": "application/json"}
+    body = json.dumps(chat_body("Hello", stream=True))
+    seen = []
+    async with OneShot(gateway.url + PATH, session=gateway.session, headers=headers, data=body) as events:
+        async for event in events:
+            seen.append(event.data)
+            if event.data == "[DONE]":
+                break
+
+    assert "[DONE]" == seen[-1]
+    assert "Hello" == "".join(
+        choice["delta"].get("content") or "" for data in seen[:-1] for choice in json.loads(data)["choices"]
+    )
+    assert not any("findtoken" in data for data in seen)
