@@ -136,7 +136,7 @@ def check(context: click.Context, options: Options) -> None:
 def migrate(options: Options) -> None:
     """Bring the database's schema up to date."""
     from storage.database import open_database
-    from storage.migrations import migrate as apply
+    from storage.migrating import migrate as apply
 
     applied = apply(open_database(_load(options).settings.storage.database))
     text = "\n".join(f"applied {name}" for name in applied) or "the schema is up to date"
@@ -311,8 +311,8 @@ def revoke_key(options: Options, key_id: str) -> None:
 def _database(loaded: Loaded) -> Iterator[Database]:
     """The database with an up-to-date schema: SQLite and an empty database are migrated at once, others are refused."""
     from storage.database import open_database
-    from storage.migrations import migrate as apply
-    from storage.migrations import pending
+    from storage.migrating import migrate as apply
+    from storage.migrating import pending
 
     url = loaded.settings.storage.database
     database = open_database(url)

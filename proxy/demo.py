@@ -29,7 +29,7 @@ from storage.database import open_database
 from storage.identifiers import now_microseconds
 from storage.keys import create_key
 from storage.ledger import post_credit
-from storage.migrations import migrate
+from storage.migrating import migrate
 
 HOST = "127.0.0.1"
 CREDIT = 10 * UNITS_PER_USD

@@ -35,7 +35,7 @@ from storage.database import Database, open_database
 from storage.identifiers import now_microseconds
 from storage.keys import create_key
 from storage.ledger import Balance, find_balance, post_credit
-from storage.migrations import migrate
+from storage.migrating import migrate
 from tests.fakes.raw_upstream import reset
 
 # Keys of no known form: whatever keeps them from callers must know them, not guess them.

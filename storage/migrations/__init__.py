@@ -1,5 +1,1 @@
 """Changes of the schema, one numbered file each, applied in order by `migrate` (storage/migrating.py)."""
-
-from storage.migrating import migrate, pending
-
-__all__ = ["migrate", "pending"]

@@ -18,7 +18,7 @@ from storage.database import open_database
 from storage.identifiers import now_microseconds
 from storage.keys import create_key
 from storage.ledger import Balance, find_balance, post_credit
-from storage.migrations import migrate
+from storage.migrating import migrate
 from tests.journeys.mix import Arrivals, Told
 
 PAID = ("complete", "client_left")

@@ -16,7 +16,7 @@ from simulator.faults import KINDS
 from simulator.server import start as start_simulator
 from storage.database import open_database
 from storage.identifiers import now_microseconds
-from storage.migrations import migrate
+from storage.migrating import migrate
 from storage.postings import place_hold
 from tests.fakes.raw_upstream import (
     DONE,

@@ -16,7 +16,7 @@ from proxy.config import ServerSettings, Settings, StorageSettings
 from proxy.demo import simulated_catalogue
 from proxy.running import run_demo, run_gateway, run_simulator, stop_signal
 from storage.database import Database, open_database
-from storage.migrations import migrate
+from storage.migrating import migrate
 
 ANY_PORT = "127.0.0.1:0"
 

@@ -82,10 +82,3 @@ def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None
     """As everywhere else."""
     with pytest.raises(StorageUnavailable):
         migrate(open_database(f"sqlite:///{tmp_path}/missing/file.db"))
-
-
-def test_the_package_of_migrations_offers_both() -> None:
-    """`storage.migrations` is where people look first."""
-    from storage import migrations
-
-    assert (migrate, pending) == (migrations.migrate, migrations.pending)
