@@ -48,13 +48,14 @@ class FastHistogram(Collector):
         self._labels = labels
         self._bounds = tuple(buckets)
         self._series: dict[tuple[str, ...], list[float]] = {}
+        if not labels:
+            self._series[()] = self._nothing()
 
     def observe(self, labels: tuple[str, ...], value: float) -> None:
         """Count one observation."""
         series = self._series.get(labels)
         if series is None:
-            # One count per bucket, the last for what is above them all, then the sum.
-            series = self._series[labels] = [0.0] * (len(self._bounds) + 2)
+            series = self._series[labels] = self._nothing()
         series[bisect_left(self._bounds, value)] += 1
         series[-1] += value
 
@@ -71,3 +72,7 @@ class FastHistogram(Collector):
                 buckets.append((name, below))
             metric.add_metric(labels, buckets, counts[-1])
         yield metric
+
+    def _nothing(self) -> list[float]:
+        """One count per bucket, the last for what is above them all, then the sum."""
+        return [0.0] * (len(self._bounds) + 2)

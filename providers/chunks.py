@@ -33,8 +33,9 @@ SHORTEST_RUN: Final = 4
 """Fewer events than this in one read are looked at one by one."""
 
 _DONE_DATA: Final = b"[DONE]"
+_CARRIAGE_RETURN: Final = 13
 _TEXT_START: Final = re.compile(rb'"(content|reasoning_content|reasoning)"\s*:\s*"')
-_TEXT_BODY: Final = re.compile(rb'[^"\\\n]*(?:\\.[^"\\\n]*)*')
+_TEXT_BODY: Final = re.compile(rb'[^"\\\r\n]*(?:\\[^\r\n][^"\\\r\n]*)*')
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class ChunkStream:
         self._secret = secret.encode() if len(secret) >= SHORTEST_SECRET else b""
         self._usage_extra = usage_extra
         self._pattern: _Pattern | None = None
+        self._owed: bytes | None = None
+        """What to pass on if the next byte is the LF of a CR LF that was cut in two; None where that cannot be."""
         self.produced_bytes = 0
         """UTF-8 bytes of the text that was produced so far; for an estimate where no usage is reported."""
         self.begun = False
@@ -92,12 +95,19 @@ class ChunkStream:
         self.progressed = False
         if self.is_over:
             return b""
+        out: list[bytes] = []
+        if self._owed is not None:
+            if data.startswith(b"\n"):
+                # It goes where its CR went: with the next event it could be hidden, or hide what should be.
+                out.append(self._owed)
+                data = data[1:]
+            self._owed = None
         try:
             events = self._reader.feed(data)
         except EventTooLarge as error:
             raise AnswerUnreadable(str(error)) from error
-        out: list[bytes] = []
         position = 0
+        passed = b""
         may_run = True
         while position < len(events) and self.error is None and not self.done:
             passed = self._read(events[position])
@@ -108,6 +118,8 @@ class ChunkStream:
                 # Tried once for each read, or a burst that does not fit would be copied for every one of its events.
                 may_run = False
                 position += self._pass_run(events[position:], self._pattern, out)
+        if events and data[-1] == _CARRIAGE_RETURN and not self._reader.rest():
+            self._owed = b"\n" if passed else b""
         passed = out[0] if len(out) == 1 else b"".join(out)
         if self._secret and self._secret in passed:
             return passed.replace(self._secret, REDACTED)
@@ -125,7 +137,7 @@ class ChunkStream:
         texts = block[len(pattern.before) :].split(pattern.behind + pattern.before)
         texts.pop()  # Behind the last text something else may follow.
         text = b"".join(texts)
-        if not texts or b'"' in text or b"\\" in text or b"\n" in text:
+        if not texts or b'"' in text or b"\\" in text or b"\n" in text or b"\r" in text:
             return 0
         self.progressed = True
         self.produced_bytes += len(text)
@@ -248,7 +260,7 @@ class ChunkStream:
 def _is_text(text: bytes) -> bool:
     """Whether bytes are the inside of a JSON string, on one line."""
     if b"\\" not in text and b'"' not in text:
-        return b"\n" not in text
+        return b"\n" not in text and b"\r" not in text
     return _TEXT_BODY.fullmatch(text) is not None
 
 

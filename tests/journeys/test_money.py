@@ -72,7 +72,9 @@ def assert_everything_happened(told: list[Told], books: Books) -> None:
     }
     assert {True, False} == {row.streamed for row in rows if row.cost}
     assert any(row.cost and row.model != row.requested_model for row in rows)
-    assert {200, 400, 404, 503, None} <= {one.status for one in told}
+    statuses = {one.status for one in told}
+    assert {200, 400, 404, None} <= statuses
+    assert statuses & {502, 503, 504}, "which of them depends on how the faults fall"
 
 
 async def assert_metrics_equal_the_log(gateway: Gateway, books: Books) -> None:

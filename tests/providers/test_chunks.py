@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from billing.usage import Usage, UsageTally
@@ -135,7 +134,7 @@ _PIECES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size
 _CHOICES = st.builds(
     Choice,
     reasoning=st.lists(_PIECES, max_size=4).map(tuple),
-    pieces=st.lists(_PIECES, max_size=8).map(tuple),
+    pieces=(st.lists(_PIECES, max_size=8) | st.lists(st.sampled_from(["a ", "b ", "你好"]), max_size=60)).map(tuple),
     tool_calls=st.lists(
         st.builds(ToolCall, st.just("f"), st.lists(_PIECES, min_size=1, max_size=3).map(tuple)), max_size=1
     ).map(tuple),
@@ -200,9 +199,6 @@ def test_a_stream_passes_byte_for_byte_but_for_what_is_named(
     out = b"".join(chunks.feed(part) for part in _split(document, cuts))
 
     wanted = b"".join(expected.out).replace(SECRET.encode(), b"[redacted]")
-    if any(document[cut - 1 : cut + 1] == b"\r\n" for cut in cuts if cut):
-        # A CR LF cut in two: its LF comes and goes with the next event. A blank line more or less means nothing.
-        wanted, out = (re.sub(rb"[\r\n]+", b"\n", one) for one in (wanted, out))
     assert wanted == out
     assert (True, expected.finished) == (chunks.done, chunks.finished)
     assert expected.produced_bytes == chunks.produced_bytes
@@ -506,6 +502,34 @@ def test_what_was_seen_before_never_misleads(first: bytes, later: Callable[[byte
     assert fresh.produced_bytes == chunks.produced_bytes - before
     assert (fresh.finished, type(fresh.error)) == (chunks.finished, type(chunks.error))
     assert alone.usage() == seen.usage()
+
+
+_FIRST = b'data: {"id":"1","model":"up","choices":[{"delta":{"content":"A"},"finish_reason":null}]}\n\n'
+_IN_A_BURST = st.sampled_from(
+    [_FIRST] * 6
+    + [
+        _FIRST.replace(b'"A"', b'"' + said + b'"')
+        for said in (b"", "你".encode(), b'\\"', b"\\u4f60", b"\\x", b"\r", b"\r\r", b"\t", b"\n")
+    ]
+    + [later(_FIRST) for later in _LATER.values()]
+    + [b": keep-alive\n\n", b"\n\n", b"data: {broken\n\n", DONE, _FIRST.replace(b"\n\n", b"\r\n\r\n")]
+)
+
+
+@settings(deadline=None, print_blob=True)
+@given(st.lists(_IN_A_BURST, min_size=1, max_size=12), st.integers(0, 40), st.integers(0, 40), st.booleans())
+@example(odd=[_FIRST.replace(b'"A"', b'"\r\r"')], before=4, behind=4, wants_usage=False)
+def test_a_burst_comes_to_the_same_as_its_events(odd: list[bytes], before: int, behind: int, wants_usage: bool) -> None:
+    """Many events in one read, whatever stands among them: the same bytes, text, usage and end as one by one."""
+    sent = [_FIRST, *[_FIRST] * before, *odd, *[_FIRST] * behind]
+    at_once, one_by_one = UsageTally(), UsageTally()
+    burst, single = (stream(tally=tally, wants_usage=wants_usage) for tally in (at_once, one_by_one))
+    out = burst.feed(b"".join(sent))
+
+    assert b"".join(single.feed(one) for one in sent) == out
+    assert single.produced_bytes == burst.produced_bytes
+    assert (single.finished, single.done, type(single.error)) == (burst.finished, burst.done, type(burst.error))
+    assert one_by_one.usage() == at_once.usage()
 
 
 def test_a_broken_escape_counts_as_it_came() -> None:

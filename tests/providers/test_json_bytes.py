@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.json_bytes import find_value, replace_text
+from providers.json_bytes import find_value, parse_json, replace_text
 
 
 def value_of(document: bytes, name: bytes = b"model", start: int = 0) -> bytes | None:
@@ -89,6 +89,37 @@ def test_a_string_that_never_ends_costs_no_more_than_its_length() -> None:
     assert None is value_of(b'{"model":"' + escaped)
     assert None is value_of(b'{"model":["' + escaped)
     assert document == replace_text(document, b"model", b'"y"')
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (b'{"a":[1,-2.5e3,true,null,"\\u4f60\xe5\xa5\xbd"]}', {"a": [1, -2500.0, True, None, "你好"]}),
+        (b' {"a":1,"a":2}\n', {"a": 2}),
+        (b'"\\ud800"', "\ud800"),
+        (b"[Infinity]", [float("inf")]),
+        (b"[" * 2_000 + b"]" * 2_000, None),
+    ],
+)
+def test_whatever_a_provider_wrote_is_read(document: bytes, expected: Any) -> None:
+    """What a strict reader refuses and a lenient one takes is taken; how deep it nests is no matter."""
+    actual = parse_json(document)
+
+    assert expected is None or expected == actual
+
+
+@pytest.mark.parametrize("document", [b"", b"{", b"{'a':1}", b'{"a":1}x', b'"\xff"', b'"\n"', b"data"])
+def test_what_is_no_json_is_refused(document: bytes) -> None:
+    """Always with the same error."""
+    with pytest.raises(ValueError, match=r"."):
+        parse_json(document)
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+def test_what_nests_without_end_is_refused(opening: bytes) -> None:
+    """By an error that can be caught, not by a crash."""
+    with pytest.raises((ValueError, RecursionError)):
+        parse_json(opening * 200_000)
 
 
 _SCALARS = (

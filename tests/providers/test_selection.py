@@ -309,6 +309,24 @@ def test_a_stand_in_is_not_asked_for_longer_answers() -> None:
     assert [bound(price("1").rates, 400, tokens, FEE) for tokens in (500, 500, 100)] == [offer.most for offer in offers]
 
 
+@pytest.mark.parametrize(
+    ("prompt_bytes", "context", "expected"),
+    [
+        (0, 1_000, 1_000),
+        (400, 1_000, 875),
+        (400, 1_124, 999),
+        (400, 1_126, 1_000),
+        (4 * 900, 1_000, 1),
+        (4 * 1_000, 1_000, 1),
+    ],
+)
+def test_nobody_is_asked_for_more_than_the_context_leaves(prompt_bytes: int, context: int, expected: int) -> None:
+    """Without a limit of the caller's: a quarter is added to the prompt's likely tokens, and one token is always asked for."""
+    (offer,) = chosen(model("m", context=context), need=replace(OPEN, prompt_bytes=prompt_bytes)).offers
+
+    assert expected == offer.max_tokens
+
+
 def test_a_limit_of_the_callers_is_kept_everywhere() -> None:
     """And a stand-in that cannot give as much is passed over."""
     asked = model("asked", equivalents=("longer", "shorter"))

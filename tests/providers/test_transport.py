@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import gzip
+import ipaddress
 import socket
+import ssl
 import zlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from providers import transport as module
 from providers.errors import AnswerUnreadable, ConnectionLost, UpstreamError, UpstreamUnreachable
@@ -188,6 +195,9 @@ async def test_a_connection_that_is_not_made_in_time(
         "http://x:y/",
         "http://[::1/",
         "http://x/\r\nA: b",
+        "http://x/\x7f",
+        "http://x/ü",
+        "http://ü/",
     ],
 )
 async def test_an_address_that_is_none(transport: PooledTransport, url: str) -> None:
@@ -280,6 +290,26 @@ async def test_a_redirect_is_not_followed(transport: PooledTransport, upstream: 
     assert 5 == len(upstream.requests)
 
 
+@pytest.mark.parametrize(
+    ("url", "host", "port", "tls", "head"),
+    [
+        ("http://a.example", "a.example", 80, False, b"POST / HTTP/1.1\r\nHost: a.example\r\n"),
+        ("https://A.example/v1", "a.example", 443, True, b"POST /v1 HTTP/1.1\r\nHost: a.example\r\n"),
+        ("https://a.example:443/?x=/y", "a.example", 443, True, b"POST /?x=/y HTTP/1.1\r\nHost: a.example:443\r\n"),
+        ("http://[::1]/v1", "::1", 80, False, b"POST /v1 HTTP/1.1\r\nHost: [::1]\r\n"),
+        ("http://[::1]:8080/v1#x", "::1", 8080, False, b"POST /v1 HTTP/1.1\r\nHost: [::1]:8080\r\n"),
+    ],
+)
+async def test_where_an_address_leads(
+    transport: PooledTransport, url: str, host: str, port: int, tls: bool, head: bytes
+) -> None:
+    """Host, port and the first lines of the request. Not on the wire, because not every machine has IPv6."""
+    target = transport._learn(url)
+
+    assert (host, port, tls) == (target.host, target.port, target.tls)
+    assert target.request_head.startswith(head)
+
+
 # Compression that nobody asked for.
 
 _PLAIN = b'{"text":"' + b"hello " * 10_000 + b'"}'
@@ -303,11 +333,42 @@ async def test_a_compressed_answer_is_read(
     assert (200, _PLAIN) == await ask(transport, upstream)
 
 
+async def test_compressed_events_arrive_one_by_one(transport: PooledTransport, upstream: RawUpstream) -> None:
+    """What the provider has flushed can be read, while the answer goes on."""
+    go, compressor = asyncio.Event(), zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    first = compressor.compress(b"one") + compressor.flush(zlib.Z_SYNC_FLUSH)
+    rest = compressor.compress(b"two") + compressor.flush()
+    head = STREAM_HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
+    upstream.next([head, piece(first[:10]), 0.01, piece(first[10:]), go, piece(rest), STREAM_END])
+    async with await transport.open(to(upstream)) as answer:
+        assert b"one" == await answer.read_some()
+        go.set()
+        assert b"two" == await answer.read()
+
+
+async def test_a_large_compressed_answer(transport: PooledTransport, upstream: RawUpstream) -> None:
+    """Larger than what is decompressed at once; the connection is kept after it."""
+    plain = b"".join(b"%d," % number for number in range(400_000))
+    upstream.next([http(gzip.compress(plain, 1), Content_Encoding="gzip")])
+    assert (200, plain) == await ask(transport, upstream)
+    await ask(transport, upstream)
+
+    assert 1 == upstream.connections
+
+
 @pytest.mark.parametrize(
-    "body", [gzip.compress(_PLAIN)[:-20], b"no gzip at all", gzip.compress(_PLAIN)[:100] + b"x" * 50]
+    "body",
+    [
+        gzip.compress(_PLAIN)[:-20],
+        b"no gzip at all",
+        gzip.compress(_PLAIN)[:100] + b"x" * 50,
+        b"",
+        gzip.compress(_PLAIN) + b"more",
+        gzip.compress(_PLAIN[:9]) + gzip.compress(_PLAIN[9:]),
+    ],
 )
 async def test_a_broken_compression(transport: PooledTransport, upstream: RawUpstream, body: bytes) -> None:
-    """Cut or wrong: not to be used, although its length was right."""
+    """Cut or wrong, or only the first of several parts: not to be used, although its length was right."""
     upstream.next([http(body, Content_Encoding="gzip")])
     with pytest.raises(AnswerUnreadable, match="compress"):
         await ask(transport, upstream)
@@ -509,3 +570,156 @@ async def test_before_the_start_and_after_the_end(upstream: RawUpstream) -> None
     await asyncio.wait_for(upstream.requests[1].caller_left.wait(), 10)
     with pytest.raises(UpstreamUnreachable, match="stopping"):
         await pool.open(to(upstream))
+
+
+async def test_the_end_while_an_answer_lasts_until_the_connections_end(upstream: RawUpstream) -> None:
+    """We ended it, not the provider: it is not taken for whole."""
+    pool = PooledTransport()
+    await pool.start()
+    upstream.next([HEAD + b"\r\n", b"one", HANG])
+    async with await pool.open(to(upstream)) as answer:
+        assert b"one" == await answer.read_some()
+        await pool.close()
+        with pytest.raises(AnswerUnreadable, match="cut"):
+            await answer.read()
+
+
+async def test_the_end_while_a_connection_is_being_made(upstream: RawUpstream) -> None:
+    """Nothing is sent over it any more."""
+    pool = PooledTransport()
+    await pool.start()
+    opening = asyncio.create_task(pool.open(to(upstream)))
+    await asyncio.sleep(0)
+    await pool.close()
+    with pytest.raises(UpstreamUnreachable, match="stopping"):
+        await opening
+
+    assert [] == upstream.requests
+
+
+# TLS.
+
+
+class TlsUpstream(RawUpstream):
+    """The same upstream behind TLS, with a certificate for 127.0.0.1 that it has signed itself."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.certificate = folder / "certificate.pem"
+        self._key = folder / "key.pem"
+        _write_certificate(self.certificate, self._key)
+
+    async def start_tls(self) -> None:
+        """Listen on a port of the system's choice."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, self._key)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=context)
+        self.url = f"https://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+
+def _write_certificate(certificate_file: Path, key_file: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "find-token test")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+@pytest.fixture
+async def tls_upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TlsUpstream]:
+    """A server behind TLS whose certificate is trusted, by the variable with which operators name theirs."""
+    server = TlsUpstream(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(server.certificate))
+    await server.start_tls()
+    yield server
+    await server.close()
+
+
+async def test_answers_over_tls(transport: PooledTransport, tls_upstream: TlsUpstream) -> None:
+    """Whole and in pieces, on one connection, which speaks HTTP/1.1 also with those who would speak HTTP/2."""
+    tls_upstream.next([http(b"whole")], [STREAM_HEAD, piece(b"in "), 0.01, piece(b"pieces"), STREAM_END])
+
+    assert [(200, b"whole"), (200, b"in pieces")] == [await ask(transport, tls_upstream) for _ in range(2)]
+    assert 1 == tls_upstream.connections
+
+
+async def test_a_certificate_nobody_vouches_for(
+    transport: PooledTransport, tls_upstream: TlsUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No request is sent, and no key."""
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(UpstreamUnreachable, match="no connection"):
+        await transport.open(to(tls_upstream))
+
+    assert [] == tls_upstream.requests
+
+
+async def test_a_certificate_of_somebody_else(transport: PooledTransport, tls_upstream: TlsUpstream) -> None:
+    """It is trusted, but was made out for another name."""
+    tls_upstream.url = tls_upstream.url.replace("127.0.0.1", "localhost")
+    with pytest.raises(UpstreamUnreachable, match="no connection"):
+        await transport.open(to(tls_upstream))
+
+    assert [] == tls_upstream.requests
+
+
+async def test_an_answer_nobody_reads_over_tls(transport: PooledTransport, tls_upstream: TlsUpstream) -> None:
+    """It stops the provider here too, and comes whole once it is read."""
+    part, count = b"x" * 1_000_000, 32
+    tls_upstream.next([STREAM_HEAD, *[piece(part)] * count, STREAM_END])
+    async with await transport.open(to(tls_upstream)) as answer:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(tls_upstream.requests[0].answered.wait(), 0.3)
+        assert count * len(part) == len(await answer.read(100_000_000))
+    await ask(transport, tls_upstream)
+
+    assert 1 == tls_upstream.connections
+
+
+@pytest.mark.parametrize("end", [FIN, RST])
+async def test_a_body_that_is_cut_over_tls(transport: PooledTransport, tls_upstream: TlsUpstream, end: Step) -> None:
+    """Closed properly or reset: that it was not all is not overlooked, and the next request is answered."""
+    tls_upstream.next([CUT_CHUNK, end])
+    with pytest.raises(AnswerUnreadable, match="cut"):
+        await ask(transport, tls_upstream)
+
+    assert 200 == (await ask(transport, tls_upstream))[0]
+
+
+async def test_leaving_early_over_tls(transport: PooledTransport, tls_upstream: TlsUpstream) -> None:
+    """The provider sees it at once."""
+    tls_upstream.next([STREAM_HEAD, piece(b"one"), HANG])
+    async with await transport.open(to(tls_upstream)) as answer:
+        assert b"one" == await answer.read_some()
+
+    await asyncio.wait_for(tls_upstream.requests[0].caller_left.wait(), 10)
+
+
+async def test_a_kept_connection_that_was_closed_over_tls(
+    transport: PooledTransport, tls_upstream: TlsUpstream
+) -> None:
+    """It is noticed, and the next request goes over a new one."""
+    tls_upstream.next([http(b"x"), FIN])
+    await ask(transport, tls_upstream)
+    await asyncio.wait_for(tls_upstream.requests[0].answered.wait(), 10)
+    async with asyncio.timeout(10):
+        while transport._open:
+            await asyncio.sleep(0.005)
+
+    assert 200 == (await ask(transport, tls_upstream))[0]
+    assert 2 == tls_upstream.connections
