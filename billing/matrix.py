@@ -70,7 +70,9 @@ def decide(
     completion tokens it was allowed to produce, beyond which no estimate goes.
     """
     if ending is Ending.COMPLETE or ending is Ending.CLIENT_LEFT:
-        if reported is not None:
+        # Some providers report zeros until the end; a client who leaves before it has still received what came.
+        told = reported is not None and (reported.completion_tokens or ending is Ending.COMPLETE or not produced_bytes)
+        if reported is not None and told:
             return Bill(ending, reported, UsageSource.PROVIDER, payable=True)
         return _estimate(ending, prompt_bytes, produced_bytes, completion_limit, payable=True)
     if ending is Ending.CUT_BY_PROVIDER:

@@ -126,16 +126,14 @@ class ChunkStream:
         return passed
 
     def _pass_run(self, events: list[bytes], pattern: _Pattern, out: list[bytes]) -> int:
-        """Many events at once, where a provider sends in bursts: how many, from the first on, were passed on together.
-
-        Between two texts stands the end of one event and the beginning of the next; a text without quotes, escapes and line
-        ends cannot hold that, so splitting there finds just the texts.
-        """
-        block = b"".join(events)
-        if not block.startswith(pattern.before):
-            return 0
-        texts = block[len(pattern.before) :].split(pattern.behind + pattern.before)
-        texts.pop()  # Behind the last text something else may follow.
+        """Many events at once, where a provider sends in bursts: how many, from the first on, were passed on together."""
+        before, behind, least = pattern.before, pattern.behind, pattern.least
+        start, cut = len(before), len(behind)
+        texts = []
+        for event in events:
+            if len(event) < least or not event.startswith(before) or not event.endswith(behind):
+                break
+            texts.append(event[start : len(event) - cut])
         text = b"".join(texts)
         if not texts or b'"' in text or b"\\" in text or b"\n" in text or b"\r" in text:
             return 0

@@ -64,17 +64,13 @@ class EventReader:
         end = data.find(b"\n\n") + 2
         if 1 < end == len(data):
             return [data]
-        events = []
-        start = 0
-        while end > 1:
-            events.append(data[start:end])
-            start = end
-            end = data.find(b"\n\n", start) + 2
-        if start < len(data):
-            self._pending += data[start:]
-            self._searched = len(self._pending)
+        parts = data.split(b"\n\n")
+        rest = parts.pop()
+        if rest:
+            self._pending += rest
+            self._searched = len(rest)
             self._check_size()
-        return events
+        return [part + b"\n\n" for part in parts]
 
     def _check_size(self) -> None:
         if len(self._pending) > self._limit:

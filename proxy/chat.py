@@ -41,7 +41,7 @@ def chat(transport: Transport, settings: RelaySettings) -> Handler:
         try:
             async with asyncio.timeout_at(call.attempt_until) as limit, await transport.open(outgoing) as incoming:
                 if incoming.status != 200:
-                    body = await incoming.read(ERROR_LIMIT_BYTES)
+                    body = await _read_error(incoming)
                     raise offer.upstream.provider.dialect.read_error(incoming.status, incoming.headers, body)
                 if call.streamed and _is_event_stream(incoming):
                     response = await Relay(request, incoming, key, settings).run(limit)
@@ -104,6 +104,14 @@ def _encode(body: Mapping[str, Any]) -> bytes:
     except TypeError:
         # Half a surrogate pair, a whole number of more than 64 bits, deep nesting: rare, valid, and not orjson's to write.
         return json.dumps(body, separators=(",", ":")).encode()
+
+
+async def _read_error(incoming: UpstreamAnswer) -> bytes:
+    """The beginning of an error's body: what matters stands there, and a page of any size keeps its status."""
+    body = b""
+    while len(body) < ERROR_LIMIT_BYTES and (part := await incoming.read_some()):
+        body += part
+    return body[:ERROR_LIMIT_BYTES]
 
 
 def _is_event_stream(incoming: UpstreamAnswer) -> bool:

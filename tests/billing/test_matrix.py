@@ -66,3 +66,13 @@ def test_an_estimate_goes_no_further_than_the_limit() -> None:
         Usage(100, 20)
         == decide(Ending.CUT_BY_PROVIDER, None, prompt_bytes=400, produced_bytes=80, completion_limit=20).usage
     )
+
+
+def test_a_client_who_leaves_pays_for_what_came() -> None:
+    """Zeros that a provider reports in the middle of a stream are no word on what it produced."""
+    zeros = Usage(0, 0)
+    left = decide(Ending.CLIENT_LEFT, zeros, prompt_bytes=400, produced_bytes=80)
+
+    assert (True, UsageSource.ESTIMATED, ESTIMATED) == (left.payable, left.usage_source, left.usage)
+    assert zeros == decide(Ending.CLIENT_LEFT, zeros, prompt_bytes=400, produced_bytes=0).usage
+    assert zeros == decide(Ending.COMPLETE, zeros, prompt_bytes=400, produced_bytes=80).usage

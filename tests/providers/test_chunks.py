@@ -467,6 +467,7 @@ _LATER: dict[str, Callable[[bytes], bytes]] = {
     "no model": lambda sent: sent.replace(b'"up"', b"null"),
     "a model inside": lambda sent: sent.replace(b'"A"', b'"A","model":"up"'),
     "a text that is not closed": lambda sent: sent.replace(b'"A"', b'"A\\"'),
+    "a quote too few": lambda sent: sent.replace(b'"A"', b'"'),
     "a raw line end": lambda sent: sent.replace(b'"A"', b'"A\ndata: B"'),
     "another finish": lambda sent: sent.replace(b"null", b'"stop"'),
 }
@@ -484,6 +485,7 @@ _LATER: dict[str, Callable[[bytes], bytes]] = {
         b'data: {"content":"A","choices":[{"delta":{"content":"A"},"finish_reason":null}],"model":"up"}\n\n',
         b'data: {"choices":[{"delta":{"content":"A","name":"N"},"finish_reason":null}],"model":"up"}\n\n',
         b'data: {"choices":[{"delta":{"content":["A"]},"finish_reason":null}],"model":"up"}\n\n',
+        b'data: {"choices":[{"delta":{"content":"A","refusal":"no"},"finish_reason":null}],"model":"up"}\n\n',
         b'data: {"content":"A","choices":[{"delta":{"content":["A"]},"finish_reason":null}],"model":"up"}\n\n',
         b'data: {"choices":[{"delta":{"content":"A"},"finish_reason":null}],\ndata: "model":"up"}\n\n',
         b'data:{"choices":[{"delta":{"content":"A"},"finish_reason":null}],"model":"up"}\n\n',

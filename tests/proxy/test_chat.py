@@ -252,3 +252,12 @@ async def test_a_wrong_method_is_told_the_right_one(gateway: Gateway) -> None:
     reply = await gateway.send(b"", method="GET")
 
     assert ((405, "method_not_allowed"), "POST") == (reply.code, reply.headers["Allow"])
+
+
+async def test_an_error_page_of_any_size_keeps_its_status(gateway: Gateway, alpha: RawUpstream) -> None:
+    """Only its beginning is read: a refusal stays a refusal, and is not taken for an answer that cannot be read."""
+    page = json.dumps({"error": {"message": "too long", "type": "invalid_request_error"}, "padding": "x" * 200_000})
+    alpha.next([http(page.encode(), status=422)])
+    reply = await gateway.chat(model="lonely")
+
+    assert (422, 1) == (reply.status, len(alpha.requests))
