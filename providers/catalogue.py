@@ -166,6 +166,28 @@ def build(raw: Mapping[str, Any], *, now: datetime | None = None) -> Catalogue:
     return Catalogue(_version(file), MappingProxyType(providers), MappingProxyType(models), MappingProxyType(names))
 
 
+def reference_faults(raw: Mapping[str, Any]) -> list[tuple[Place, str]]:
+    """The names in ``raw`` that lead nowhere: dialects and providers. For a file whose form has faults, so that `build` could
+    not get as far; what has another form than it should is passed over here."""
+    tables = raw.get("providers"), raw.get("models")
+    providers, models = (table if isinstance(table, dict) else {} for table in tables)
+    faults: list[tuple[Place, str]] = []
+    for name, row in providers.items():
+        dialect = row.get("dialect", name) if isinstance(row, dict) else None
+        if isinstance(dialect, str) and dialect not in DIALECTS:
+            faults.append((("providers", name, "dialect"), _unknown("dialect", dialect, DIALECTS)))
+    for name, row in models.items():
+        upstreams = row.get("upstreams") if isinstance(row, dict) else None
+        ways: list[tuple[Place, Any]] = [(("models", name), row)]
+        if isinstance(upstreams, list):
+            ways += [(("models", name, "upstreams", index), way) for index, way in enumerate(upstreams)]
+        for place, way in ways:
+            provider = way.get("provider") if isinstance(way, dict) else None
+            if isinstance(provider, str) and provider not in providers:
+                faults.append(((*place, "provider"), _unknown("provider", provider, providers)))
+    return faults
+
+
 def load_shipped() -> Mapping[str, Any]:
     """The catalogue that comes with the program, parsed, its ``${…}`` as they stand."""
     text = importlib.resources.files("providers").joinpath("catalogue.toml").read_text(encoding="utf-8")

@@ -201,7 +201,14 @@ class Gateway:
         )
         await runner.setup()
         self._runners.append(runner)
-        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+        try:
+            await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+        except OSError as error:
+            # asyncio's own sentence shows a Python tuple and names no setting.
+            reason = error.strerror.rpartition(": ")[2] if error.strerror else str(error)
+            raise OSError(
+                error.errno, f"{address} cannot be listened on ({reason}); stop who does, or change the setting"
+            ) from error
         bound = runner.addresses[0]
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         return f"http://{shown}:{bound[1]}"

@@ -18,7 +18,7 @@ from typing import Annotated, Final, Literal
 import pydantic
 from pydantic import AfterValidator, Field, SecretStr
 
-from providers.catalogue import Catalogue, CatalogueFaults, CatalogueFile, build
+from providers.catalogue import Catalogue, CatalogueFaults, CatalogueFile, build, reference_faults
 from proxy.checks import (
     MIDDLEWARES,
     Chain,
@@ -180,7 +180,7 @@ class LimitsSettings(Section):
         default=0, ge=0, description="Tokens per minute and account; this version does not limit them."
     )
     concurrent_requests: Whole = Field(
-        default=0, ge=0, description="Calls of one account that may run at the same time."
+        default=0, ge=0, description="Calls of one account that may run at the same time; 0 does not limit them."
     )
 
 
@@ -323,7 +323,11 @@ def _catalogue(book: Document, faults: list[Fault]) -> Catalogue | None:
     try:
         return build(book.data)
     except pydantic.ValidationError as error:
-        found = list(explain(error, CatalogueFile, book.data, book.shown_instead()).items())
+        explained = explain(error, CatalogueFile, book.data, book.shown_instead())
+        found = [
+            *explained.items(),
+            *((place, sentence) for place, sentence in reference_faults(book.data) if place not in explained),
+        ]
     except CatalogueFaults as error:
         found = error.faults
     faults.extend(book.fault(place, sentence) for place, sentence in found)

@@ -1,4 +1,5 @@
-"""The peer: an idiomatic aiohttp passthrough, server and ClientSession, with no chain, no parsing and no books.
+"""The peer: an idiomatic aiohttp passthrough, server and ClientSession, with no chain, no parsing and no books. Like any
+passthrough it forwards the headers of both sides, but for those that belong to one connection.
 
 What a gateway costs beyond this is what its own work costs.
 """
@@ -13,18 +14,22 @@ import aiohttp
 from aiohttp import web
 
 SESSION = web.AppKey("session", aiohttp.ClientSession)
+HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host", "content-length"}
+)
 UPSTREAM = web.AppKey("upstream", str)
 
 
 async def forward(request: web.Request) -> web.StreamResponse:
     """Body in, body out, streamed as it comes."""
     body = await request.read()
-    headers = {"Content-Type": "application/json", "Authorization": "Bearer bench-key"}
+    headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
+    headers["Authorization"] = "Bearer bench-key"
     async with request.app[SESSION].post(request.app[UPSTREAM], data=body, headers=headers) as answer:
-        kind = answer.headers["Content-Type"]
-        if kind != "text/event-stream":
-            return web.Response(body=await answer.read(), headers={"Content-Type": kind})
-        response = web.StreamResponse(headers={"Content-Type": kind})
+        passed_back = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
+        if answer.headers["Content-Type"] != "text/event-stream":
+            return web.Response(body=await answer.read(), headers=passed_back)
+        response = web.StreamResponse(headers=passed_back)
         await response.prepare(request)
         async for data in answer.content.iter_any():
             await response.write(data)

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from billing.pricing import Price, Rates, price_at
-from providers.catalogue import DIALECTS, Catalogue, CatalogueFaults, Upstream, build, load_shipped
+from providers.catalogue import DIALECTS, Catalogue, CatalogueFaults, Upstream, build, load_shipped, reference_faults
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -490,3 +490,22 @@ def test_openrouter_names(shipped: Catalogue, alias: str, name: str) -> None:
 def test_no_shipped_price_is_from_the_future(shipped: Catalogue) -> None:
     """The rows are facts, not announcements: all of them were in force when the file was written."""
     assert [] == [name for name, price in _rows(shipped) if price.effective_from > NOW + timedelta(days=1)]
+
+
+def test_names_that_lead_nowhere_are_found_in_a_broken_file_too() -> None:
+    """Whatever else is wrong, so that everything is told at once."""
+    raw = {
+        "providers": {"house": {"dialect": "opnai", "keyless": 7}, "odd": "no table", "kimi": {}},
+        "models": {
+            "one": {"provider": "hause", "context": "large"},
+            "two": {"upstreams": [{"provider": "house"}, {"provider": "kimmi"}, "no table"]},
+            "three": [],
+        },
+    }
+
+    assert [
+        (("providers", "house", "dialect"), "there is no dialect 'opnai', did you mean 'openai'?"),
+        (("models", "one", "provider"), "there is no provider 'hause', did you mean 'house'?"),
+        (("models", "two", "upstreams", 1, "provider"), "there is no provider 'kimmi', did you mean 'kimi'?"),
+    ] == reference_faults(raw)
+    assert [] == reference_faults({"providers": [], "models": 1})
