@@ -60,7 +60,7 @@ compile = $(bin)/uv pip compile setup.cfg --quiet --generate-hashes --no-header 
 define install_from
 	@$(bin)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "$(venv) holds a Python older than 3.11. Remove the folder and run make again." >&2; exit 1; }
-	@echo "Installing $(1) into $(venv); this happens once."
+	@echo "Installing $(1) into $(venv): half a minute or so, once."
 	@$(bin)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
 		--requirement $(1)
 	@$(bin)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
@@ -76,7 +76,7 @@ $(installed_for_development): | $(bin)/python
 $(bin)/python:
 	@for python in $(PYTHON) python3.14 python3.13 python3.12 python3.11 python3 python; do \
 		if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-			"$$python" -m venv $(venv); exit; \
+			echo "Making $(venv) with $$python."; "$$python" -m venv $(venv); exit; \
 		fi; \
 	done; \
 	echo "find-token needs Python 3.11 or newer with its venv module, and none was found." >&2; \
