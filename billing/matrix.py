@@ -27,6 +27,8 @@ class Ending(Enum):
     """The client hung up before anything had been produced."""
     FAILED = "failed"
     """No candidate gave an answer."""
+    GATEWAY_DIED = "gateway_died"
+    """The gateway's process ended before the call did, so nobody knows what the caller received."""
 
 
 class UsageSource:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Final
 
 from billing.money import Money, divide_half_up, divide_up
@@ -26,6 +27,9 @@ LARGEST_PRICE: Final = 10**9
 """USD per million tokens. More is a mistake, and callers name prices too: a number of a million digits would cost minutes."""
 
 _SMALLEST: Final = Decimal(1).scaleb(-12)
+
+PLAIN_RULE: Final = "plain"
+"""How receipts name a price that depends neither on the hour nor on the prompt's length."""
 
 
 class InvalidPrice(ValueError):
@@ -83,6 +87,11 @@ class Tier:
     above_prompt_tokens: int
     rates: Rates
 
+    @property
+    def rule(self) -> str:
+        """How receipts name it: ``tier:256000``."""
+        return f"tier:{self.above_prompt_tokens}"
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -97,6 +106,12 @@ class Window:
     except_dates: frozenset[date]
     """UTC dates on which the window does not apply (public holidays)."""
     rates: Rates
+
+    @property
+    def rule(self) -> str:
+        """How receipts name it: ``window:01:00-04:00``, in UTC."""
+        start, end = divmod(self.start_minute, 60), divmod(self.end_minute, 60)
+        return f"window:{start[0]:02d}:{start[1]:02d}-{end[0]:02d}:{end[1]:02d}"
 
     def covers(self, instant: datetime) -> bool:
         """Whether ``instant`` (aware) lies in the window."""
@@ -124,13 +139,17 @@ class Price:
 
     def rates_at(self, instant: datetime, prompt_tokens: int) -> Rates:
         """The rates of a request that starts at ``instant`` with ``prompt_tokens``: window first, then tier, then plain."""
+        return self.applied_at(instant, prompt_tokens)[1]
+
+    def applied_at(self, instant: datetime, prompt_tokens: int) -> tuple[str, Rates]:
+        """The same, with the name of the rule that chose them: ``plain``, ``tier:256000`` or ``window:01:00-04:00``."""
         for window in self.windows:
             if window.covers(instant):
-                return window.rates
-        chosen = self.rates
+                return window.rule, window.rates
+        chosen: tuple[str, Rates] = PLAIN_RULE, self.rates
         for tier in self.tiers:
             if prompt_tokens > tier.above_prompt_tokens:
-                chosen = tier.rates
+                chosen = tier.rule, tier.rates
         return chosen
 
     def dearest_rates(self, instant: datetime, prompt_token_bound: int) -> Rates:
@@ -166,7 +185,7 @@ def price_at(prices: tuple[Price, ...], instant: datetime) -> Price | None:
     return in_force
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fee:
     """A percentage on top of the provider's price, kept as an exact fraction."""
 
@@ -178,6 +197,12 @@ class Fee:
         """``Fee.percent(Decimal("5.5"))`` is 55/1000. Raises InvalidPrice below 0 or above 1000 percent."""
         numerator, denominator = _exact(percent, 1000, "a fee in percent").as_integer_ratio()
         return cls(numerator, denominator * 100)
+
+    @cached_property
+    def as_percent(self) -> str:
+        """The percentage as an exact decimal text: ``"5.5"``."""
+        percent = Decimal(self.numerator * 100) / Decimal(self.denominator)
+        return f"{percent.normalize():f}"
 
 
 @value

@@ -30,7 +30,8 @@ from providers.selection import Need, Offer, PassedOver, Selection, need_of, sel
 from storage.accounts import AccountInactive
 from storage.calls import CallRow
 from storage.connection import StorageUnavailable
-from storage.ledger import Balance, InsufficientCredit, Ledger, Settlement
+from storage.identifiers import microseconds
+from storage.ledger import Balance, InsufficientCredit, Ledger, Purpose, Settlement
 
 SETTLE_WAIT_SECONDS: Final = 10.0
 """How long the last bytes of an answer wait for the books. After that the caller is told, and settling goes on."""
@@ -78,7 +79,7 @@ def budget(
         call.prompt_bytes = text_bytes(call.request)
         need = need_of(call.request, prompt_token_bound(call.request), call.prompt_bytes)
         selection = _select(call, need, settings, catalogue(), health)
-        await _hold(call, need, selection, ledger, settings)
+        await _hold(call, request.path, need, selection, ledger, settings)
         status = 500
         try:
             response = await handler(request)
@@ -133,10 +134,14 @@ def nobody_can_serve(model: str, need: Need, passed_over: tuple[PassedOver, ...]
     return Refusal("all_providers_unavailable", f"no provider of {model} is set up on this gateway at the moment")
 
 
-async def _hold(call: Call, need: Need, selection: Selection, ledger: Ledger, settings: BudgetSettings) -> None:
+async def _hold(
+    call: Call, path: str, need: Need, selection: Selection, ledger: Ledger, settings: BudgetSettings
+) -> None:
     """Set the call's hold, balance and offers, or refuse with 402."""
     assert call.account_id is not None, "auth comes first"
-    deadline = int((call.started_at.timestamp() + LONGEST_CALL_SECONDS) * 1_000_000)
+    started = microseconds(call.started_at)
+    deadline = started + LONGEST_CALL_SECONDS * 1_000_000
+    purpose = Purpose(call.key_id, path, call.model.id, _payer(call), call.streamed, started)
     offers = selection.offers
     try:
         if call.mode == BYOK:
@@ -147,6 +152,7 @@ async def _hold(call: Call, need: Need, selection: Selection, ledger: Ledger, se
                 free_requests=settings.byok_free_requests_per_month,
                 fee_bound=max(offer.most for offer in offers),
                 deadline=deadline,
+                purpose=purpose,
             )
             call.offers = offers
         else:
@@ -157,6 +163,7 @@ async def _hold(call: Call, need: Need, selection: Selection, ledger: Ledger, se
                 amounts,
                 at_least=_least(offers, need, settings.fee) if need.max_tokens is None else None,
                 deadline=deadline,
+                purpose=purpose,
             )
             call.offers = within(offers, held.amount, need, need.prompt_token_bound, settings.fee)
     except InsufficientCredit as error:
@@ -269,7 +276,7 @@ def _settlement(call: Call, path: str, status: int) -> Settlement:
     first_content = answer.first_content_at if answer is not None else None
     row = CallRow(
         request_id=call.request_id,
-        created=int(call.started_at.timestamp() * 1_000_000),
+        created=microseconds(call.started_at),
         account_id=call.account_id,
         key_id=call.key_id,
         path=path,
@@ -277,7 +284,7 @@ def _settlement(call: Call, path: str, status: int) -> Settlement:
         model=offer.model.id if offer is not None else None,
         provider=offer.provider_name if offer is not None else None,
         mode=call.mode,
-        payer="provider_key" if call.mode == BYOK else "credits",
+        payer=_payer(call),
         streamed=call.streamed,
         status=status,
         billing_outcome=(bill.ending if bill is not None else Ending.FAILED).value,
@@ -286,13 +293,17 @@ def _settlement(call: Call, path: str, status: int) -> Settlement:
         anomalous=absorbed > 0,
         prompt_tokens=usage.prompt_tokens,
         cached_tokens=usage.cached_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
         completion_tokens=usage.completion_tokens,
         reasoning_tokens=usage.reasoning_tokens,
+        held=call.hold or 0,
         provider_cost=charge.provider_cost,
         fee=charge.fee,
         cost=charge.cost,
         absorbed=absorbed,
         price_version=offer.price.version if offer is not None else None,
+        price_rule=offer.price.applied_at(call.started_at, usage.prompt_tokens)[0] if offer is not None else None,
+        fee_percent=call.pricing.fee_percent if offer is not None else None,
         latency_ms=int((now - call.started) * 1000),
         first_content_ms=int((first_content - call.started) * 1000) if first_content is not None else None,
     )
@@ -307,6 +318,10 @@ def _settlement(call: Call, path: str, status: int) -> Settlement:
         row=row,
         attempts=tuple(call.attempts),
     )
+
+
+def _payer(call: Call) -> str:
+    return "provider_key" if call.mode == BYOK else "credits"
 
 
 def _count(settlement: Settlement, instruments: Instruments) -> None:

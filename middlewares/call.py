@@ -60,6 +60,11 @@ class Pricing:
     fee_only: bool
     """Whether the caller's own provider key pays the rest."""
 
+    @property
+    def fee_percent(self) -> str:
+        """The fee as the billing log tells it; a free call has none."""
+        return self.fee.as_percent if self.fee is not None else "0"
+
     def charge_for(self, usage: Usage) -> tuple[Charge, Money]:
         """What the account pays, never more than was held, and what the operator absorbs."""
         if self.fee is None:

@@ -53,7 +53,8 @@ class AttemptRow:
 class CallRow:
     """One line of the billing log; `created` in microseconds, `status` as the client saw it, `cost = provider_cost + fee`.
 
-    `usage_source` is `provider`, `estimated` or `bounded`. `balance_after` is filled in by the ledger.
+    `usage_source` is `provider`, `estimated` or `bounded`. `held` is the hold it was settled against, `price_rule` what in
+    the price chose the rates (billing/pricing.py), `fee_percent` the fee on top. `balance_after` is filled in by the ledger.
     """
 
     request_id: str
@@ -74,13 +75,17 @@ class CallRow:
     anomalous: bool = False
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
+    held: int = 0
     provider_cost: int = 0
     fee: int = 0
     cost: int = 0
     absorbed: int = 0
     price_version: str | None = None
+    price_rule: str | None = None
+    fee_percent: str | None = None
     latency_ms: int = 0
     first_content_ms: int | None = None
     balance_after: int = 0
@@ -89,7 +94,7 @@ class CallRow:
     def to_json(self) -> dict[str, Any]:
         """The row as the account plane shows it: decimal strings for money, ISO 8601 for the instant."""
         shown = _plain(self, _CALL_FIELDS)
-        for name in ("provider_cost", "fee", "cost", "absorbed", "balance_after"):
+        for name in ("held", "provider_cost", "fee", "cost", "absorbed", "balance_after"):
             shown[name] = format_usd(shown[name])
         instant = datetime.fromtimestamp(self.created // 1_000_000, UTC)
         shown["created"] = f"{instant:%Y-%m-%dT%H:%M:%S}.{self.created % 1_000_000:06d}Z"

@@ -33,6 +33,7 @@ __all__ = [
     "Cursor",
     "Database",
     "StorageUnavailable",
+    "column_kinds",
     "immutable_table",
     "open_database",
     "table_options",
@@ -344,6 +345,13 @@ def immutable_table(database: Any, table: str) -> tuple[str, ...]:
         f"""CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table}
             FOR EACH STATEMENT EXECUTE FUNCTION {table}_is_immutable()""",
     )
+
+
+def column_kinds(database: Any) -> dict[str, str]:
+    """What whole numbers and truth values are called in a column's declaration, for the kind of a peewee database."""
+    if isinstance(database, peewee.SqliteDatabase):
+        return {"integer": "INTEGER", "boolean": "INTEGER"}  # All that a strict table of SQLite knows.
+    return {"integer": "BIGINT", "boolean": "BOOLEAN"}
 
 
 def table_options(database: Any) -> dict[str, bool]:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import secrets
 import time
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def now_microseconds() -> int:
     """This machine's clock, in microseconds since 1970, UTC."""
     return time.time_ns() // 1000
+
+
+def microseconds(instant: datetime) -> int:
+    """An aware instant as rows carry it, exactly: `timestamp()` is a float and misses the microsecond now and then."""
+    return (instant - _EPOCH) // _MICROSECOND
 
 
 def new_id(prefix: str) -> str:

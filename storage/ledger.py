@@ -24,10 +24,12 @@ from storage.accounts import AccountInactive, UnknownAccount
 from storage.database import Connection, Database, StorageUnavailable
 from storage.identifiers import now_microseconds
 from storage.postings import (
+    UNTOLD,
     Balance,
     Held,
     InsufficientCredit,
     LedgerViolation,
+    Purpose,
     Refusal,
     Settlement,
     Source,
@@ -47,6 +49,7 @@ __all__ = [
     "InsufficientCredit",
     "Ledger",
     "LedgerViolation",
+    "Purpose",
     "Settlement",
     "Source",
     "UnknownAccount",
@@ -85,6 +88,7 @@ class Ledger:
         *,
         at_least: int | None = None,
         deadline: int,
+        purpose: Purpose = UNTOLD,
     ) -> Held:
         """Set money aside for a call: the first of `amounts` (descending) that the available balance covers.
 
@@ -105,6 +109,7 @@ class Ledger:
                 self._owner,
                 deadline,
                 now_microseconds(),
+                purpose,
                 key=account_id,
                 on_orphan=lambda outcome: self._give_back(request_id, account_id, outcome),
                 on_doubt=lambda: self.release_in_background(request_id, account_id),
@@ -112,7 +117,15 @@ class Ledger:
         )
 
     async def hold_byok(
-        self, request_id: str, account_id: str, *, month: str, free_requests: int, fee_bound: int, deadline: int
+        self,
+        request_id: str,
+        account_id: str,
+        *,
+        month: str,
+        free_requests: int,
+        fee_bound: int,
+        deadline: int,
+        purpose: Purpose = UNTOLD,
     ) -> Held:
         """Take one of the account's free BYOK calls of `month` ("2026-11"), or else hold the most the fee can be.
 
@@ -131,6 +144,7 @@ class Ledger:
                 self._owner,
                 deadline,
                 now_microseconds(),
+                purpose,
                 key=account_id,
                 on_orphan=lambda outcome: self._give_back(request_id, account_id, outcome),
                 on_doubt=lambda: self.release_in_background(request_id, account_id),

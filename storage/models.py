@@ -97,7 +97,10 @@ Entry.add_index(
 
 
 class Hold(Model):
-    """Money set aside for a call in flight; 0 for a BYOK call that took a free ticket of `byok_month`."""
+    """Money set aside for a call in flight; 0 for a BYOK call that took a free ticket of `byok_month`.
+
+    What it knows of its call becomes the call's row in the billing log if the process dies.
+    """
 
     request_id = TextField(primary_key=True)
     account_id = TextField()
@@ -106,6 +109,11 @@ class Hold(Model):
     owner = TextField()
     deadline = BigIntegerField()
     created = BigIntegerField()
+    key_id = TextField()
+    path = TextField()
+    requested_model = TextField()
+    payer = TextField()
+    streamed = BooleanField()
 
     class Meta:
         table_name = "hold"
@@ -142,6 +150,10 @@ class Call(Model):
     latency_ms = BigIntegerField()
     first_content_ms = BigIntegerField(null=True)
     balance_after = BigIntegerField()
+    cache_write_tokens = BigIntegerField()
+    held = BigIntegerField()
+    price_rule = TextField(null=True)
+    fee_percent = TextField(null=True)
 
     class Meta:
         table_name = "call"

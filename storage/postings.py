@@ -11,7 +11,7 @@ whole units of 10⁻⁸ USD, instants microseconds since 1970 in UTC. The rules 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from billing.values import named_value, value
 from storage.accounts import AccountInactive, UnknownAccount
@@ -42,6 +42,22 @@ class Held:
     amount: int
     balance: Balance
     free_byok: bool
+
+
+@value
+class Purpose:
+    """The call that a hold is for, as far as it is known beforehand; `started` in microseconds."""
+
+    key_id: str
+    path: str
+    requested_model: str
+    payer: str
+    streamed: bool
+    started: int
+
+
+UNTOLD: Final = Purpose("", "", "", "credits", streamed=False, started=0)
+"""The purpose of a hold whose maker did not tell."""
 
 
 class InsufficientCredit(Exception):
@@ -99,8 +115,10 @@ _HOLD = """UPDATE account SET held = held + ? WHERE id = ? AND status = 'active'
 _LOCK_ACCOUNT = "UPDATE account SET held = held WHERE id = ? RETURNING balance, held, status"
 _BALANCE = "SELECT balance, held FROM account WHERE id = ?"
 _TOTAL_HELD = "SELECT COALESCE(SUM(amount), 0) FROM hold"
-_INSERT_HOLD = """INSERT INTO hold (request_id, account_id, amount, byok_month, owner, deadline, created)
-    SELECT ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM call WHERE request_id = ?)
+_HOLD_COLUMNS = """request_id, account_id, amount, byok_month, owner, deadline, created,
+    key_id, path, requested_model, payer, streamed"""
+_INSERT_HOLD = f"""INSERT INTO hold ({_HOLD_COLUMNS})
+    SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM call WHERE request_id = ?)
     ON CONFLICT (request_id) DO NOTHING"""
 _FIND_HOLD = "SELECT amount, byok_month FROM hold WHERE request_id = ? AND account_id = ?"
 _HOLD_FEE = "UPDATE hold SET amount = ?, byok_month = NULL WHERE request_id = ?"
@@ -146,6 +164,7 @@ def place_hold(
     owner: str,
     deadline: int,
     now: int,
+    purpose: Purpose = UNTOLD,
 ) -> Held | Refusal:
     """Set money aside: the first of `amounts` (descending) that is covered, else all there is if that is `at_least`.
 
@@ -160,11 +179,39 @@ def place_hold(
         amount = chosen
         row = connection.execute(_HOLD, (amount, account_id, amount)).fetchone()
         assert row is not None, "the account is locked since its available balance was read"
-    values = (request_id, account_id, amount, None, owner, deadline, now, request_id)
+    values = _hold_row(request_id, account_id, amount, None, owner, deadline, now, purpose)
     if connection.execute(_INSERT_HOLD, values).rowcount == 1:
         return Held(amount, Balance(*row), free_byok=False)
     connection.execute(_ADD_HELD, (-amount, account_id))
     return _hold_as_it_stands(connection, request_id, account_id)
+
+
+def _hold_row(
+    request_id: str,
+    account_id: str,
+    amount: int,
+    byok_month: str | None,
+    owner: str,
+    deadline: int,
+    now: int,
+    purpose: Purpose,
+) -> tuple[object, ...]:
+    """The parameters of _INSERT_HOLD."""
+    return (
+        request_id,
+        account_id,
+        amount,
+        byok_month,
+        owner,
+        deadline,
+        purpose.started or now,
+        purpose.key_id,
+        purpose.path,
+        purpose.requested_model,
+        purpose.payer,
+        purpose.streamed,
+        request_id,
+    )
 
 
 def _choose_amount(
@@ -199,6 +246,7 @@ def place_byok_hold(
     owner: str,
     deadline: int,
     now: int,
+    purpose: Purpose = UNTOLD,
 ) -> Held | Refusal:
     """Take one of the month's free BYOK calls, or else hold the most the fee can be; 0 is always covered.
 
@@ -210,7 +258,7 @@ def place_byok_hold(
     balance, held, status = row
     if status != "active":
         return AccountInactive(f"account {account_id} is deactivated")
-    values = (request_id, account_id, 0, month, owner, deadline, now, request_id)
+    values = _hold_row(request_id, account_id, 0, month, owner, deadline, now, purpose)
     if connection.execute(_INSERT_HOLD, values).rowcount == 0:
         return _hold_as_it_stands(connection, request_id, account_id)
     if free_requests > 0 and connection.execute(_TAKE_TICKET, (account_id, month, free_requests)).fetchone():

@@ -1,11 +1,17 @@
 """Which gateways are alive, and giving back what the dead ones held.
 
-Each process writes a heartbeat. One that fell silent cannot end its holds, so another process releases them. Time is
-told by the database's clock where it has one, so that nodes whose clocks differ do not bury each other.
+Each process writes a heartbeat. One that fell silent cannot end its holds, so another process releases them, and so
+are holds whose deadline has passed. Such a call is free, because nobody knows what its caller received, and it gets its
+row in the billing log, because it may have reached a provider. Time is told by the database's clock where it has one, so
+that nodes whose clocks differ do not bury each other.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+from billing.matrix import Ending
+from storage.calls import CallRow, insert_call
 from storage.database import Connection
 from storage.postings import release_hold
 
@@ -13,9 +19,11 @@ _BEAT = """INSERT INTO process (id, started, heartbeat) VALUES (?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET heartbeat = ?"""
 _ORPHANS = """SELECT hold.request_id, hold.account_id FROM hold
     LEFT JOIN process ON process.id = hold.owner
-    WHERE process.heartbeat IS NULL OR process.heartbeat < ? ORDER BY hold.account_id, hold.request_id LIMIT ?"""
-_OWNER_IS_DEAD = """SELECT 1 FROM hold LEFT JOIN process ON process.id = hold.owner
-    WHERE hold.request_id = ? AND (process.heartbeat IS NULL OR process.heartbeat < ?)"""
+    WHERE process.heartbeat IS NULL OR process.heartbeat < ? OR hold.deadline < ?
+    ORDER BY hold.account_id, hold.request_id LIMIT ?"""
+_ORPHAN = """SELECT hold.created, key_id, path, requested_model, payer, streamed
+    FROM hold LEFT JOIN process ON process.id = hold.owner
+    WHERE hold.request_id = ? AND (process.heartbeat IS NULL OR process.heartbeat < ? OR hold.deadline < ?)"""
 _BURY = "DELETE FROM process WHERE heartbeat < ? AND NOT EXISTS (SELECT 1 FROM hold WHERE hold.owner = process.id)"
 
 SWEEP_LIMIT = 10_000
@@ -30,16 +38,41 @@ def beat(connection: Connection, process_id: str) -> int:
 
 
 def find_orphans(connection: Connection, silent_since: int) -> list[tuple[str, str]]:
-    """Request id and account id of each hold whose owner is unknown or has not been heard since that instant."""
-    return [(row[0], row[1]) for row in connection.execute(_ORPHANS, (silent_since, SWEEP_LIMIT)).fetchall()]
+    """Request id and account id of each hold whose owner is unknown or has not been heard since that instant, or whose
+    deadline is earlier."""
+    parameters = (silent_since, silent_since, SWEEP_LIMIT)
+    return [(row[0], row[1]) for row in connection.execute(_ORPHANS, parameters).fetchall()]
 
 
 def release_orphan(connection: Connection, request_id: str, account_id: str, silent_since: int) -> bool:
-    """Release a hold if its owner is dead still. Returns whether it was released."""
-    if connection.execute(_OWNER_IS_DEAD, (request_id, silent_since)).fetchone() is None:
+    """Release a hold if its owner is dead still, and write the call's row. Returns whether it was released."""
+    orphan = connection.execute(_ORPHAN, (request_id, silent_since, silent_since)).fetchone()
+    if orphan is None:
         return False
-    release_hold(connection, request_id, account_id)
+    balance = release_hold(connection, request_id, account_id)
+    insert_call(connection, _row(request_id, account_id, orphan), (), balance_after=balance.balance)
     return True
+
+
+def _row(request_id: str, account_id: str, orphan: tuple[Any, ...]) -> CallRow:
+    """What is known of a call whose process died: all that its hold remembers."""
+    created, key_id, path, requested_model, payer, streamed = orphan
+    return CallRow(
+        request_id=request_id,
+        created=created,
+        account_id=account_id,
+        key_id=key_id,
+        path=path,
+        requested_model=requested_model,
+        model=None,
+        provider=None,
+        mode="byok" if payer == "provider_key" else "standard",
+        payer=payer,
+        streamed=bool(streamed),
+        status=500,
+        billing_outcome=Ending.GATEWAY_DIED.value,
+        usage_source=None,
+    )
 
 
 def bury(connection: Connection, silent_since: int) -> None:

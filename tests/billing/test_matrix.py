@@ -31,6 +31,8 @@ ROWS = {
     "client left before the first byte, but reported": (Ending.CLIENT_LEFT_EARLY, REPORTED, FREE_AS_REPORTED),
     "all attempts failed": (Ending.FAILED, None, FREE_WITHOUT_USAGE),
     "all attempts failed, but reported": (Ending.FAILED, REPORTED, FREE_AS_REPORTED),
+    "the gateway died": (Ending.GATEWAY_DIED, None, FREE_WITHOUT_USAGE),
+    "the gateway died, but reported": (Ending.GATEWAY_DIED, REPORTED, FREE_AS_REPORTED),
 }
 
 

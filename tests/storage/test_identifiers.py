@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import UTC, datetime, timedelta
 
-from storage.identifiers import new_id, now_microseconds
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.identifiers import microseconds, new_id, now_microseconds
 
 
 def test_an_id_is_its_prefix_and_32_hex_digits() -> None:
@@ -29,3 +33,9 @@ def test_later_ids_sort_later() -> None:
 def test_an_instant_is_in_microseconds() -> None:
     """Of this machine's clock."""
     assert abs(time.time() * 1_000_000 - now_microseconds()) < 10_000_000
+
+
+@given(st.integers(0, 4 * 10**15))
+def test_an_aware_instant_is_told_exactly(instant: int) -> None:
+    """No microsecond is lost on the way through a float, whatever the date."""
+    assert instant == microseconds(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=instant))

@@ -663,7 +663,7 @@ async def test_the_holds_of_a_dead_process_are_swept(
     await dead.hold("r1", account, (10,), deadline=DEADLINE)
     await byok(dead, "r2", account)
     await unheard.hold("r3", account, (10,), deadline=DEADLINE)
-    await ledger.hold("r4", account, (10,), deadline=1)
+    await ledger.hold("r4", account, (10,), deadline=DEADLINE)
     set_heartbeat(database, "p2", -31 * SECOND)
 
     released = await ledger.sweep()
@@ -691,11 +691,11 @@ async def test_two_who_sweep_at_once_release_once(database: Database, ledger: Le
 async def test_the_holds_of_a_living_process_are_never_swept(
     database: Database, ledger: Ledger, new_account: NewAccount
 ) -> None:
-    """However old they are; and a process that speaks up in time keeps its holds."""
+    """Until their deadline; and a process that speaks up in time keeps its holds."""
     account = new_account(100)
     slow = Ledger(database, "p2")
     await slow.heartbeat()
-    await slow.hold("r1", account, (10,), deadline=1)
+    await slow.hold("r1", account, (10,), deadline=DEADLINE)
     set_heartbeat(database, "p2", -29 * SECOND)
 
     assert [] == await ledger.sweep()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from storage.audit import audit
+from storage.calls import find_call
 from storage.database import Connection, Database
-from storage.postings import place_hold
+from storage.postings import Balance, Purpose, find_balance, place_hold
 from storage.sweep import beat, bury, find_orphans, release_orphan
 
 NewAccount = Callable[..., str]
@@ -30,7 +32,7 @@ async def test_orphans_are_the_holds_of_the_silent_and_the_unknown(database: Dat
         for number, (owner, account) in enumerate(
             [("alive", accounts[0]), ("unknown", accounts[1]), ("unknown", accounts[0])]
         ):
-            place_hold(connection, f"r{number}", account, (1,), None, owner, 0, now)
+            place_hold(connection, f"r{number}", account, (1,), None, owner, now + 1_000_000, now)
         return now
 
     now = await database.run(hold_all)
@@ -44,7 +46,7 @@ async def test_an_owner_that_speaks_up_in_time_keeps_its_hold(database: Database
     account = new_account(100)
 
     def hold(connection: Connection) -> None:
-        place_hold(connection, "r1", account, (1,), None, "p1", 0, 1)
+        place_hold(connection, "r1", account, (1,), None, "p1", 10**17, 1)
 
     await database.run(hold)
     [orphan] = await database.read(find_orphans, 10)
@@ -53,6 +55,52 @@ async def test_an_owner_that_speaks_up_in_time_keeps_its_hold(database: Database
     assert not await database.run(release_orphan, *orphan, now)
     assert await database.run(release_orphan, *orphan, now + 1)
     assert not await database.run(release_orphan, *orphan, now + 1)
+
+
+async def test_a_hold_past_its_deadline_is_an_orphan(database: Database, new_account: NewAccount) -> None:
+    """Even while its owner lives: a hold whose end was lost in a program's mistake must not stand for ever."""
+    account = new_account(100)
+
+    def hold(connection: Connection) -> int:
+        now = beat(connection, "alive")
+        place_hold(connection, "r1", account, (1,), None, "alive", now - 10, now)
+        return now
+
+    now = await database.run(hold)
+
+    assert [] == await database.read(find_orphans, now - 10)
+    assert [("r1", account)] == await database.read(find_orphans, now - 9)
+
+
+async def test_the_call_of_a_dead_process_has_its_row(database: Database, new_account: NewAccount) -> None:
+    """Free, with what its hold remembered; the whole hold is back and the books agree."""
+    account = new_account(100)
+    purpose = Purpose("key_7", "/v1/chat/completions", "deepseek-chat", "credits", streamed=True, started=77)
+
+    def hold(connection: Connection) -> None:
+        place_hold(connection, "r1", account, (60,), None, "dead", 10**17, 5, purpose)
+
+    await database.run(hold)
+    assert await database.run(release_orphan, "r1", account, 100)
+
+    with database.session() as connection:
+        row = find_call(connection, account, "r1")
+        assert Balance(100, 0) == find_balance(connection, account)
+        assert [] == audit(connection)
+    assert row is not None
+    assert ("gateway_died", 0, 77, "key_7", "deepseek-chat", None, "standard", True, 500, 100, ()) == (
+        row.billing_outcome,
+        row.cost,
+        row.created,
+        row.key_id,
+        row.requested_model,
+        row.provider,
+        row.mode,
+        row.streamed,
+        row.status,
+        row.balance_after,
+        row.attempts,
+    )
 
 
 async def test_a_dead_process_is_forgotten_once_it_holds_nothing(database: Database, new_account: NewAccount) -> None:
