@@ -6,29 +6,13 @@ command. What a command needs is imported when it runs, so that asking for help 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
 import click
 
 from proxy.answers import account_as_json, key_as_json, plain, summary_as_json
 from proxy.command_line import CommandFailed, CommandGroup, Options, answer_with, faults_as_json, foreign_packages
-
-if TYPE_CHECKING:  # only for annotations: see the module's docstring
-    from proxy.config import Loaded
-    from storage.accounts import Account
-    from storage.connection import Connection
-    from storage.database import Database
+from proxy.opening import account_of, load, open_books, session
 
 LATEST_CALLS = 10
-
-
-def _load(options: Options) -> Loaded:
-    """Settings and catalogue. Raises ConfigurationFaults."""
-    from proxy.config import load
-
-    return load(options.config)
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -74,7 +58,7 @@ def serve(options: Options, workers: int | None) -> None:
 
     from proxy.running import run_gateway
 
-    loaded = _load(options)
+    loaded = load(options)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
 
@@ -83,7 +67,7 @@ def serve(options: Options, workers: int | None) -> None:
             options, {"url": url, "admin_url": admin_url}, f"listening on {url}\nadmin listening on {admin_url}"
         )
 
-    with _database(loaded) as database:
+    with open_books(loaded) as database:
         asyncio.run(run_gateway(loaded.settings, loaded.catalogue, database, ready))
 
 
@@ -111,13 +95,12 @@ def simulate(options: Options, host: str, port: int) -> None:
 @click.pass_context
 def check(context: click.Context, options: Options) -> None:
     """Check the settings and the catalogue, and say everything that is wrong at once."""
-    from proxy.config import load
     from proxy.faults import ConfigurationFaults
 
     if foreign := foreign_packages():
         raise CommandFailed(f"another program has replaced {', '.join(foreign)}: install find-token on its own")
     try:
-        loaded = load(options.config)
+        loaded = load(options)
     except ConfigurationFaults as error:
         count = len(error.faults)
         text = f"{error}\n{count} {'fault' if count == 1 else 'faults'}"
@@ -138,7 +121,7 @@ def migrate(options: Options) -> None:
     from storage.database import open_database
     from storage.migrating import migrate as apply
 
-    applied = apply(open_database(_load(options).settings.storage.database))
+    applied = apply(open_database(load(options).settings.storage.database))
     text = "\n".join(f"applied {name}" for name in applied) or "the schema is up to date"
     answer_with(options, {"applied": applied}, text)
 
@@ -151,7 +134,7 @@ def audit(context: click.Context, options: Options) -> None:
     from storage.audit import audit as prove
     from storage.audit import summary
 
-    with _database(_load(options)) as database, database.session(snapshot=True) as connection:
+    with open_books(load(options)) as database, database.session(snapshot=True) as connection:
         disagreements = prove(connection)
         figures = summary(connection)
     answer = {
@@ -181,7 +164,7 @@ def create_account(options: Options, email: str) -> None:
     """Open an account for EMAIL, with nothing on it."""
     from storage import accounts
 
-    with _session(options) as connection:
+    with session(options) as connection:
         created = accounts.create_account(connection, email)
     answer_with(options, account_as_json(created), f"{created.id}  {created.email}")
 
@@ -192,7 +175,7 @@ def list_accounts(options: Options) -> None:
     """List all accounts, oldest first."""
     from storage import accounts
 
-    with _session(options) as connection:
+    with session(options) as connection:
         found = [account_as_json(one) for one in accounts.list_accounts(connection)]
     lines = [f"{one['account_id']}  {one['status']:11}  {one['available']:>14}  {one['email']}" for one in found]
     answer_with(options, {"data": found}, "\n".join(lines) or "there are no accounts yet")
@@ -205,8 +188,8 @@ def show_account(options: Options, email: str) -> None:
     """Show EMAIL's balance, keys and latest calls."""
     from storage import calls, keys
 
-    with _session(options) as connection:
-        found = _find_account(connection, email)
+    with session(options) as connection:
+        found = account_of(connection, email)
         records = [key_as_json(record) for record in keys.list_keys(connection, found.id)]
         rows, _ = calls.list_calls(connection, found.id, limit=LATEST_CALLS)
     shown = account_as_json(found)
@@ -238,8 +221,8 @@ def credit_account(options: Options, email: str, amount: str, reason: str) -> No
     if money <= 0:
         raise click.UsageError(f"a credit is more than nothing, not {amount}")
     entry_id = new_id("promotion_")
-    with _session(options) as connection:
-        found = _find_account(connection, email)
+    with session(options) as connection:
+        found = account_of(connection, email)
         balance = post_credit(connection, entry_id, found.id, money, "promotion", reason, now_microseconds())
     answer = {"entry_id": entry_id, "account_id": found.id, "email": found.email, "amount": format_usd(money)}
     answer |= {"balance": format_usd(balance.balance), "available": format_usd(balance.available)}
@@ -253,8 +236,8 @@ def deactivate_account(options: Options, email: str) -> None:
     """Deactivate EMAIL's account: its keys stop working within a second. Its balance stays."""
     from storage import accounts
 
-    with _session(options) as connection:
-        found = accounts.set_status(connection, _find_account(connection, email).id, "deactivated")
+    with session(options) as connection:
+        found = accounts.set_status(connection, account_of(connection, email).id, "deactivated")
     answer_with(options, account_as_json(found), f"deactivated {found.email}")
 
 
@@ -271,9 +254,9 @@ def create_key(options: Options, email: str, name: str) -> None:
     """Create a key for EMAIL's account. It is shown once and cannot be shown again."""
     from storage import keys
 
-    loaded = _load(options)
-    with _database(loaded) as database, database.session() as connection:
-        found = _find_account(connection, email)
+    loaded = load(options)
+    with open_books(loaded) as database, database.session() as connection:
+        found = account_of(connection, email)
         prefix = loaded.settings.security.key_prefix
         record, full_key = keys.create_key(connection, found.id, name, prefix)
     answer_with(options, {**key_as_json(record), "key": full_key, "email": found.email}, full_key)
@@ -286,8 +269,8 @@ def list_keys(options: Options, email: str) -> None:
     """List the keys of EMAIL's account; of each only the last four characters are known."""
     from storage import keys
 
-    with _session(options) as connection:
-        records = [key_as_json(one) for one in keys.list_keys(connection, _find_account(connection, email).id)]
+    with session(options) as connection:
+        records = [key_as_json(one) for one in keys.list_keys(connection, account_of(connection, email).id)]
     lines = [f"{one['key_id']}  …{one['last_four']}  {one['status']}  {one['name']}" for one in records]
     answer_with(options, {"data": records}, "\n".join(lines) or "this account has no keys")
 
@@ -299,47 +282,6 @@ def revoke_key(options: Options, key_id: str) -> None:
     """Revoke a key for good: it stops working within a second."""
     from storage import keys
 
-    with _session(options) as connection:
+    with session(options) as connection:
         record = keys.revoke_key(connection, key_id)
     answer_with(options, key_as_json(record), f"revoked {record.key_id}")
-
-
-# --- what the commands share --------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _database(loaded: Loaded) -> Iterator[Database]:
-    """The database with an up-to-date schema: SQLite and an empty database are migrated at once, others are refused."""
-    from storage.database import open_database
-    from storage.migrating import migrate as apply
-    from storage.migrating import pending
-
-    url = loaded.settings.storage.database
-    database = open_database(url)
-    if missing := pending(database):
-        if not migrates_by_itself(url, missing):
-            raise CommandFailed(f"the schema lacks {', '.join(missing)}: run find-token migrate")
-        apply(database)
-    yield database
-
-
-def migrates_by_itself(url: str, missing: Sequence[str]) -> bool:
-    """Whether a schema that lacks ``missing`` is brought up to date without being asked: on SQLite, or where nothing is
-    there yet. Elsewhere other processes may be serving, and the operator chooses the moment."""
-    return url.startswith("sqlite:") or missing[0].startswith("0001")
-
-
-@contextmanager
-def _session(options: Options) -> Iterator[Connection]:
-    """One transaction on the database the settings name."""
-    with _database(_load(options)) as database, database.session() as connection:
-        yield connection
-
-
-def _find_account(connection: Connection, email: str) -> Account:
-    from storage.accounts import find_account_by_email
-
-    found = find_account_by_email(connection, email)
-    if found is None:
-        raise CommandFailed(f"there is no account for {email}")
-    return found

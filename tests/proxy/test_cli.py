@@ -18,7 +18,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from proxy.cli import main, migrates_by_itself
+from proxy.cli import main
 from storage.database import open_database
 
 COMMAND = [sys.executable, "-W", "error", "-c", "from proxy.cli import main; main()"]
@@ -221,13 +221,6 @@ def test_migrate_applies_what_is_pending_once() -> None:
     assert answer("migrate")["applied"][0].startswith("0001")
     assert {"applied": []} == answer("migrate")
     assert "the schema is up to date\n" == run("migrate").stdout
-
-
-def test_a_schema_is_brought_up_to_date_unasked_only_where_nobody_else_can_be_serving() -> None:
-    """SQLite and an empty database; another one is left to the operator."""
-    assert migrates_by_itself("sqlite:///x.db", ["0002_more"])
-    assert migrates_by_itself("postgresql://host/name", ["0001_initial", "0002_more"])
-    assert not migrates_by_itself("postgresql://host/name", ["0002_more"])
 
 
 def test_audit_proves_the_books_and_names_what_disagrees(folder: Path) -> None:
