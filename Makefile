@@ -20,11 +20,11 @@ installed_for_running := $(venv)/installed-for-running-$(call fingerprint,requir
 installed_for_development := $(venv)/installed-for-development-$(call fingerprint,requirements-dev.lock)
 installed := $(or $(wildcard $(installed_for_development)),$(installed_for_running))
 
-.PHONY: help install demo test check lint bench exam lock
+.PHONY: help install demo test check lint bench bench-ledger exam lock
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name does; do \
-		printf '  make %-9s %s\n' "$$name" "$$does"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name does; do \
+		printf '  make %-13s %s\n' "$$name" "$$does"; done
 
 install: $(installed) ## find-token and what it needs to run, into .venv
 	@echo "Installed. Start with: $(bin)/find-token --help"
@@ -45,6 +45,9 @@ lint: $(installed_for_development) ## form, style, types, import floors
 
 bench: $(installed_for_development) ## what a request costs in CPU time, beside a direct call and a bare passthrough
 	@$(bin)/python bench/passthrough/run.py $(ARGUMENTS)
+
+bench-ledger: $(installed_for_development) ## hold and settlement: pairs per second and CPU per pair, on SQLite and PostgreSQL
+	@$(bin)/python -m bench.ledger.run $(ARGUMENTS)
 
 exam: $(installed_for_development) ## the tests with long campaigns of generated examples; takes its time
 	@FIND_TOKEN_EXAM=1 $(bin)/python -m pytest --timeout=0 $(ARGUMENTS)

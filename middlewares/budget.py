@@ -31,7 +31,7 @@ from storage.accounts import AccountInactive
 from storage.calls import CallRow
 from storage.connection import StorageUnavailable
 from storage.identifiers import microseconds
-from storage.ledger import Balance, InsufficientCredit, Ledger, Purpose, Settlement
+from storage.ledger import Balance, InsufficientCredit, Ledger, Purpose, Settled, Settlement
 
 SETTLE_WAIT_SECONDS: Final = 10.0
 """How long the last bytes of an answer wait for the books. After that the caller is told, and settling goes on."""
@@ -50,7 +50,7 @@ class BudgetSettings:
     byok_free_requests_per_month: int
 
 
-async def settle(ledger: Ledger, settlement: Settlement) -> Balance:
+async def settle(ledger: Ledger, settlement: Settlement) -> Settled:
     """Settle, again and again while the books are out of reach. Raises StorageUnavailable when that takes too long."""
     give_up = asyncio.get_running_loop().time() + SETTLE_WAIT_SECONDS
     pauses = iter(SETTLE_PAUSES_SECONDS)
@@ -215,7 +215,7 @@ async def _close(call: Call, path: str, status: int, ledger: Ledger, instruments
     else:
         settlement = _settlement(call, path, status)
         try:
-            balance = await settle(ledger, settlement)
+            settled = await settle(ledger, settlement)
         except asyncio.CancelledError:
             ledger.settle_in_background(settlement)
             _count(settlement, instruments)
@@ -229,7 +229,7 @@ async def _close(call: Call, path: str, status: int, ledger: Ledger, instruments
                 "storage_unavailable",
                 "the books could not be reached in time, so the answer is withheld and not charged; try again",
             ) from None
-        call.cost = settlement.row.cost
+        balance, call.cost = settled.balance, settled.cost
         _count(settlement, instruments)
     call.balance = balance.balance
 

@@ -113,19 +113,23 @@ def _placeholders(count: int) -> str:
     return f"({', '.join('?' * count)})"
 
 
-_INSERT_CALL = f"INSERT INTO call ({', '.join(_CALL_FIELDS)}) VALUES {_placeholders(len(_CALL_FIELDS))}"
+_INSERT_CALLS = f"INSERT INTO call ({', '.join(_CALL_FIELDS)})"
 _ATTEMPT_COLUMNS = f"request_id, {', '.join(_ATTEMPT_FIELDS)}"
-_ATTEMPT_ROW = _placeholders(len(_ATTEMPT_FIELDS) + 1)
-_INSERT_ATTEMPT = f"INSERT INTO attempt ({_ATTEMPT_COLUMNS}) VALUES {_ATTEMPT_ROW}"
+_INSERT_ATTEMPTS = f"INSERT INTO attempt ({_ATTEMPT_COLUMNS})"
 _SELECT_CALLS = f"SELECT {', '.join(_CALL_FIELDS)} FROM call WHERE account_id = ?"
 _BOOLEANS = tuple(_CALL_FIELDS.index(name) for name in ("streamed", "estimated", "anomalous"))
 
 
 def insert_call(connection: Connection, row: CallRow, attempts: Sequence[AttemptRow], balance_after: int) -> None:
     """Write a call and its attempts; part of a settlement's transaction. Raises Conflict if the call is there already."""
-    connection.execute(_INSERT_CALL, (*_call_values(row), balance_after))
-    for attempt in attempts:
-        connection.execute(_INSERT_ATTEMPT, (row.request_id, *_attempt_values(attempt)))
+    insert_calls(connection, [(row, attempts, balance_after)])
+
+
+def insert_calls(connection: Connection, calls: Sequence[tuple[CallRow, Sequence[AttemptRow], int]]) -> None:
+    """Write many at once, each with its attempts and the balance after it. Raises Conflict."""
+    connection.insert(_INSERT_CALLS, [(*_call_values(row), balance_after) for row, _, balance_after in calls])
+    attempts = [(row.request_id, *_attempt_values(attempt)) for row, attempts, _ in calls for attempt in attempts]
+    connection.insert(_INSERT_ATTEMPTS, attempts)
 
 
 def find_call(connection: Connection, account_id: str, request_id: str) -> CallRow | None:

@@ -1,7 +1,8 @@
 """One connection to the database of record, reduced to what storage functions need: run a statement, begin, commit, undo.
 
-Statements are written once, with ``?`` for a parameter; the connection says them in the words of its database. Nothing
-here knows which database that is: the differences come in a Dialect (storage/database.py makes them).
+Statements are written once, with ``?`` for a parameter and ``IN (??)`` for a list as one parameter; the connection says them
+in the words of its database. Nothing here knows which database that is: the differences come in a Dialect, which
+storage/database.py makes.
 
 Errors of the driver become two of ours: Conflict (a rule of the schema refused the data) and StorageUnavailable (the
 database cannot be reached, is locked, is full). Everything else is a mistake in our own SQL and passes as it is.
@@ -10,7 +11,7 @@ database cannot be reached, is locked, is full). Everything else is a mistake in
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
@@ -62,19 +63,31 @@ class Dialect:
     """Asks the database server's clock for microseconds; None where the database has no clock of its own."""
     retries: int
     """How often work that surely was not done is tried again at once, on a new connection."""
+    among: str
+    """What stands for `IN (??)`: a column is one of the values of one parameter."""
+    many: Callable[[Sequence[str]], object]
+    """Makes that parameter of some texts."""
+    insert: Callable[[Any, str, Sequence[Sequence[object]]], None]
+    """With a cursor: write rows behind "INSERT INTO table (columns)", of which there is at least one."""
+    lock_accounts: str | None
+    """Locks the rows of some accounts in the order of their ids; None where a transaction locks everything anyway."""
 
 
 class _Statements(dict[str, str]):
     """Statements in the words of one dialect; each is translated once."""
 
-    def __init__(self, placeholder: str) -> None:
+    def __init__(self, placeholder: str, among: str) -> None:
         super().__init__()
         self._placeholder = placeholder
+        self._among = among
 
     def __missing__(self, sql: str) -> str:
         translated = sql
         if self._placeholder != "?":
-            translated = sql.replace("%", "%%").replace("?", self._placeholder)
+            translated = translated.replace("%", "%%")
+        translated = translated.replace("IN (??)", self._among)
+        if self._placeholder != "?":
+            translated = translated.replace("?", self._placeholder)
         self[sql] = translated
         return translated
 
@@ -92,7 +105,8 @@ class Connection:
         self._dialect = dialect
         self._close = close
         self._abort = abort
-        self._statements = _Statements(dialect.placeholder)
+        self._statements = _Statements(dialect.placeholder, dialect.among)
+        self.many = dialect.many
         self._before_commit: dict[str, None] = {}
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> Cursor:
@@ -107,15 +121,22 @@ class Connection:
             raise StorageUnavailable(_one_line(error)) from error
         return cursor
 
-    def executemany(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
-        """Run one statement for each row of parameters. Raises Conflict or StorageUnavailable."""
+    def insert(self, into: str, rows: Sequence[Sequence[object]]) -> None:
+        """Write rows of equal width behind `into`, "INSERT INTO table (columns)". Raises Conflict or StorageUnavailable."""
+        if not rows:
+            return
         dialect = self._dialect
         try:
-            self._driver.cursor().executemany(self._statements[sql], rows)
+            dialect.insert(self._driver.cursor(), into, rows)
         except dialect.conflict_errors as error:
             raise Conflict(_one_line(error)) from error
         except dialect.unavailable_errors as error:
             raise StorageUnavailable(_one_line(error)) from error
+
+    def lock_accounts(self, account_ids: Sequence[str]) -> None:
+        """Lock accounts in the order in which everybody locks them, before a batch changes them in an order of its own."""
+        if self._dialect.lock_accounts is not None:
+            self.execute(self._dialect.lock_accounts, (self.many(account_ids),))
 
     def now(self) -> int:
         """Microseconds since 1970, UTC, by the database server's clock, so that nodes whose clocks differ agree."""

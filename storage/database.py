@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import functools
+import json
 import os
 import re
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from typing import Any, TypeVar
 import peewee
 
 from storage.connection import Conflict, Connection, Cursor, Dialect, StorageUnavailable
-from storage.worker import Worker, group_commit, snapshots
+from storage.worker import Together, Worker, group_commit, snapshots
 
 __all__ = [
     "Conflict",
@@ -131,16 +133,18 @@ class Database:
         key: str = "",
         on_orphan: Callable[[T], None] | None = None,
         on_doubt: Callable[[], None] | None = None,
+        together: Together | None = None,
     ) -> T:
         """Run `job(connection, *arguments)` in the writer's next transaction and return its result once it is durable.
 
         `key` is the account the job is about: batches are sorted by it, so that processes lock rows in one order.
+        `together(connection, [arguments, …])` does many such jobs of one batch at once and returns their results in order.
         Cancelling the waiter never cancels the job: `on_orphan` is then called on the loop with the result, if the job
         was done. `on_doubt` is called when the answer to the commit was lost. A job that raises undoes only itself, at
         the price of running its whole batch again: return refusals that are to be expected. Raises whatever the job
         raises, Conflict, and StorageUnavailable (at once when too many jobs are waiting).
         """
-        return await self._writer.run(job, arguments, key, on_orphan, on_doubt)
+        return await self._writer.run(job, arguments, key, on_orphan, on_doubt, together)
 
     async def read(self, query: Callable[..., T], *arguments: Any) -> T:
         """Run `query(connection, *arguments)` on the reader; it sees one state of what is committed, and writes nothing.
@@ -290,13 +294,26 @@ def _sqlite(path: Path, lock_seconds: float) -> _Engine:
         committed=lambda _cursor: True,
         clock=None,
         retries=0,
+        among="IN (SELECT value FROM json_each(?))",
+        many=lambda texts: json.dumps(list(texts)),
+        insert=_insert_rows_in_sqlite,
+        lock_accounts=None,
     )
     return _Engine(make, dialect, breaker=None, prepare=(), migration_lock=migration_lock)
 
 
+def _insert_rows_in_sqlite(cursor: Any, into: str, rows: Sequence[Sequence[object]]) -> None:
+    cursor.executemany(f"{into} VALUES {_row_of_placeholders(len(rows[0]))}", rows)
+
+
+@functools.cache
+def _row_of_placeholders(width: int) -> str:
+    return f"({', '.join('?' * width)})"
+
+
 def _postgresql(url: str) -> _Engine:
     try:
-        import psycopg2  # an optional dependency, loaded only for those who name PostgreSQL
+        import psycopg2.extras  # an optional dependency, loaded only for those who name PostgreSQL
     except ImportError:
         raise ValueError("PostgreSQL needs the package psycopg2: install find-token[postgres]") from None
 
@@ -322,6 +339,12 @@ def _postgresql(url: str) -> _Engine:
         committed=lambda cursor: bool(cursor.statusmessage == "COMMIT"),
         clock="SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
         retries=1,
+        among="= ANY(?)",
+        many=list,
+        insert=lambda cursor, into, rows: psycopg2.extras.execute_values(
+            cursor, f"{into} VALUES %s", rows, page_size=len(rows)
+        ),
+        lock_accounts="SELECT id FROM account WHERE id IN (??) ORDER BY id FOR UPDATE",
     )
     # A process that is frozen inside a transaction must not keep its locks; one that waits for a lock must say so
     # before it is broken off.

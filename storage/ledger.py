@@ -21,6 +21,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from storage.accounts import AccountInactive, UnknownAccount
+from storage.batches import place_holds, post_settlements
 from storage.database import Connection, Database, StorageUnavailable
 from storage.identifiers import now_microseconds
 from storage.postings import (
@@ -31,6 +32,7 @@ from storage.postings import (
     LedgerViolation,
     Purpose,
     Refusal,
+    Settled,
     Settlement,
     Source,
     find_balance,
@@ -50,6 +52,7 @@ __all__ = [
     "Ledger",
     "LedgerViolation",
     "Purpose",
+    "Settled",
     "Settlement",
     "Source",
     "UnknownAccount",
@@ -113,6 +116,7 @@ class Ledger:
                 key=account_id,
                 on_orphan=lambda outcome: self._give_back(request_id, account_id, outcome),
                 on_doubt=lambda: self.release_in_background(request_id, account_id),
+                together=place_holds,
             )
         )
 
@@ -151,13 +155,15 @@ class Ledger:
             )
         )
 
-    async def settle(self, settlement: Settlement) -> Balance:
+    async def settle(self, settlement: Settlement) -> Settled:
         """Take what a call cost and give back the rest of its hold, with its entries, its row and its attempts.
 
-        Again under the same request id changes nothing, so it may be repeated until it succeeds. Cancelling the waiter
-        does not undo it. Raises LedgerViolation if there is no hold, or the cost is above it.
+        Again under the same request id changes nothing and returns what stands, so it may be repeated until it succeeds.
+        Cancelling the waiter does not undo it. Raises LedgerViolation if there is no hold, or the cost is above it.
         """
-        return await self._database.run(post_settlement, settlement, now_microseconds(), key=settlement.account_id)
+        return await self._database.run(
+            post_settlement, settlement, now_microseconds(), key=settlement.account_id, together=post_settlements
+        )
 
     def settle_in_background(self, settlement: Settlement) -> None:
         """Settle without a waiter, trying again for as long as the database cannot: an answer given is paid for."""

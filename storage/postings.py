@@ -1,7 +1,8 @@
 """What the ledger does in one transaction: hold, settle, release, credit.
 
 These functions take a connection: they are jobs for the writer's transaction (storage/ledger.py submits them), or for
-a command's session. They return refusals, because a job that raises costs its whole batch a second run.
+a command's session. They return refusals, because a job that raises costs its whole batch a second run. The usual case of
+many at once is in storage/batches.py.
 
 Rows are locked in one order: the account, then the month's BYOK counter; the writer sorts jobs by account. Amounts are
 whole units of 10⁻⁸ USD, instants microseconds since 1970 in UTC. The rules are in storage/ledger.py.
@@ -33,6 +34,14 @@ class Balance:
     def available(self) -> int:
         """What can still be held."""
         return self.balance - self.held
+
+
+@value
+class Settled:
+    """The balance after a call, and what it cost: what the books say, also where the call had been ended before."""
+
+    balance: Balance
+    cost: int
 
 
 @value
@@ -94,6 +103,11 @@ class Settlement:
     row: CallRow
     attempts: tuple[AttemptRow, ...]
 
+    @property
+    def cost(self) -> int:
+        """What the account pays."""
+        return self.provider_cost + self.fee
+
     def __post_init__(self) -> None:
         row = self.row
         if min(self.provider_cost, self.fee, self.absorbed) < 0:
@@ -110,32 +124,32 @@ class Settlement:
             raise LedgerViolation(f"{self.request_id}: the row of the billing log says something else: {told}")
 
 
-_HOLD = """UPDATE account SET held = held + ? WHERE id = ? AND status = 'active' AND balance - held >= ?
+HOLD_ACCOUNT = """UPDATE account SET held = held + ? WHERE id = ? AND status = 'active' AND balance - held >= ?
     RETURNING balance, held"""
 _LOCK_ACCOUNT = "UPDATE account SET held = held WHERE id = ? RETURNING balance, held, status"
 _BALANCE = "SELECT balance, held FROM account WHERE id = ?"
 _TOTAL_HELD = "SELECT COALESCE(SUM(amount), 0) FROM hold"
-_HOLD_COLUMNS = """request_id, account_id, amount, byok_month, owner, deadline, created,
+HOLD_COLUMNS = """request_id, account_id, amount, byok_month, owner, deadline, created,
     key_id, path, requested_model, payer, streamed"""
-_INSERT_HOLD = f"""INSERT INTO hold ({_HOLD_COLUMNS})
+_INSERT_HOLD = f"""INSERT INTO hold ({HOLD_COLUMNS})
     SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM call WHERE request_id = ?)
     ON CONFLICT (request_id) DO NOTHING"""
 _FIND_HOLD = "SELECT amount, byok_month FROM hold WHERE request_id = ? AND account_id = ?"
 _HOLD_FEE = "UPDATE hold SET amount = ?, byok_month = NULL WHERE request_id = ?"
 _ADD_HELD = "UPDATE account SET held = held + ? WHERE id = ? RETURNING balance, held"
 _END_HOLD = "DELETE FROM hold WHERE request_id = ? AND account_id = ? RETURNING amount, byok_month"
-_FIND_CALL = "SELECT 1 FROM call WHERE request_id = ? AND account_id = ?"
-_SETTLE = """UPDATE account SET held = held - ?, balance = balance - ?, last_active = COALESCE(?, last_active)
+_FIND_COST = "SELECT cost FROM call WHERE request_id = ? AND account_id = ?"
+SETTLE_ACCOUNT = """UPDATE account SET held = held - ?, balance = balance - ?, last_active = COALESCE(?, last_active)
     WHERE id = ? RETURNING balance, held"""
 _CREDIT = "UPDATE account SET balance = balance + ? WHERE id = ? RETURNING balance, held"
 _PAID = "UPDATE account SET last_active = ? WHERE id = ?"
 _TAKE_TICKET = """INSERT INTO byok_month (account_id, month, used) VALUES (?, ?, 1)
     ON CONFLICT (account_id, month) DO UPDATE SET used = byok_month.used + 1 WHERE byok_month.used < ?
     RETURNING used"""
-_RETURN_TICKET = "UPDATE byok_month SET used = used - 1 WHERE account_id = ? AND month = ?"
+RETURN_TICKET = "UPDATE byok_month SET used = used - 1 WHERE account_id = ? AND month = ?"
 _ENTRY_COLUMNS = "id, debit, credit, amount, kind, reference, reason, created"
 _INSERT_ENTRY = f"INSERT INTO entry ({_ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_INSERT_ENTRIES = {count: _INSERT_ENTRY + ", (?, ?, ?, ?, ?, ?, ?, ?)" * (count - 1) for count in (1, 2, 3)}
+_INSERT_ENTRIES = f"INSERT INTO entry ({_ENTRY_COLUMNS})"
 _INSERT_ENTRY_ONCE = f"{_INSERT_ENTRY} ON CONFLICT (id) DO NOTHING"
 _FIND_ENTRY = "SELECT debit, credit, amount FROM entry WHERE id = ?"
 
@@ -171,22 +185,22 @@ def place_hold(
     The same request id again returns the hold as it stands. Raises LedgerViolation if the call was settled before.
     """
     amount = amounts[0]
-    row = connection.execute(_HOLD, (amount, account_id, amount)).fetchone()
+    row = connection.execute(HOLD_ACCOUNT, (amount, account_id, amount)).fetchone()
     if row is None:
         chosen = _choose_amount(connection, request_id, account_id, amounts, at_least)
         if not isinstance(chosen, int):
             return chosen
         amount = chosen
-        row = connection.execute(_HOLD, (amount, account_id, amount)).fetchone()
+        row = connection.execute(HOLD_ACCOUNT, (amount, account_id, amount)).fetchone()
         assert row is not None, "the account is locked since its available balance was read"
-    values = _hold_row(request_id, account_id, amount, None, owner, deadline, now, purpose)
-    if connection.execute(_INSERT_HOLD, values).rowcount == 1:
+    values = hold_row(request_id, account_id, amount, None, owner, deadline, now, purpose)
+    if connection.execute(_INSERT_HOLD, (*values, request_id)).rowcount == 1:
         return Held(amount, Balance(*row), free_byok=False)
     connection.execute(_ADD_HELD, (-amount, account_id))
     return _hold_as_it_stands(connection, request_id, account_id)
 
 
-def _hold_row(
+def hold_row(
     request_id: str,
     account_id: str,
     amount: int,
@@ -196,7 +210,7 @@ def _hold_row(
     now: int,
     purpose: Purpose,
 ) -> tuple[object, ...]:
-    """The parameters of _INSERT_HOLD."""
+    """A hold as a row of HOLD_COLUMNS."""
     return (
         request_id,
         account_id,
@@ -210,7 +224,6 @@ def _hold_row(
         purpose.requested_model,
         purpose.payer,
         purpose.streamed,
-        request_id,
     )
 
 
@@ -258,8 +271,8 @@ def place_byok_hold(
     balance, held, status = row
     if status != "active":
         return AccountInactive(f"account {account_id} is deactivated")
-    values = _hold_row(request_id, account_id, 0, month, owner, deadline, now, purpose)
-    if connection.execute(_INSERT_HOLD, values).rowcount == 0:
+    values = hold_row(request_id, account_id, 0, month, owner, deadline, now, purpose)
+    if connection.execute(_INSERT_HOLD, (*values, request_id)).rowcount == 0:
         return _hold_as_it_stands(connection, request_id, account_id)
     if free_requests > 0 and connection.execute(_TAKE_TICKET, (account_id, month, free_requests)).fetchone():
         return Held(0, Balance(balance, held), free_byok=True)
@@ -279,40 +292,44 @@ def _hold_as_it_stands(connection: Connection, request_id: str, account_id: str)
     return Held(amount, find_balance(connection, account_id), free_byok=byok_month is not None)
 
 
-def post_settlement(connection: Connection, settlement: Settlement, now: int) -> Balance:
+def post_settlement(connection: Connection, settlement: Settlement, now: int) -> Settled:
     """End a hold by taking what the call cost; the entries, the call's row and its attempts are written with it.
 
-    A call that was settled before is left as it is. Raises LedgerViolation if there is no hold, or if the cost is
-    above it: the hold is a promise to the account, what exceeds it is `absorbed`.
+    A call that was settled before, or given up by a sweep, is left as it is, and what it cost then is returned.
+    Raises LedgerViolation if there is no hold, or if the cost is above it: the hold is a promise to the account, what
+    exceeds it is `absorbed`.
     """
     request_id, account_id = settlement.request_id, settlement.account_id
     hold = connection.execute(_END_HOLD, (request_id, account_id)).fetchone()
     if hold is None:
-        if connection.execute(_FIND_CALL, (request_id, account_id)).fetchone() is None:
+        stands = connection.execute(_FIND_COST, (request_id, account_id)).fetchone()
+        if stands is None:
             raise LedgerViolation(f"{request_id} cannot be settled: it has no hold")
-        return find_balance(connection, account_id)
+        return Settled(find_balance(connection, account_id), stands[0])
     amount, byok_month = hold
-    cost = settlement.provider_cost + settlement.fee
+    cost = settlement.cost
     if cost > amount:
         raise LedgerViolation(f"{request_id} cannot be settled: it costs {cost}, and {amount} were held")
     active = now if settlement.delivered else None
-    row = connection.execute(_SETTLE, (amount, cost, active, account_id)).fetchone()
+    row = connection.execute(SETTLE_ACCOUNT, (amount, cost, active, account_id)).fetchone()
     assert row is not None, "accounts are never deleted"
     if byok_month is not None and not settlement.delivered:
-        connection.execute(_RETURN_TICKET, (account_id, byok_month))
-    entries = _entries(settlement, now)
-    if entries:
-        values = [value for entry in entries for value in entry]
-        connection.execute(_INSERT_ENTRIES[len(entries)], values)
+        connection.execute(RETURN_TICKET, (account_id, byok_month))
+    insert_entries(connection, entries_of(settlement, now))
     insert_call(connection, settlement.row, settlement.attempts, balance_after=row[0])
-    return Balance(*row)
+    return Settled(Balance(*row), cost)
 
 
-def _entries(settlement: Settlement, now: int) -> list[tuple[Any, ...]]:
+def insert_entries(connection: Connection, entries: Sequence[tuple[Any, ...]]) -> None:
+    """Write entries, given as rows. Raises Conflict for an id that is there already."""
+    connection.insert(_INSERT_ENTRIES, entries)
+
+
+def entries_of(settlement: Settlement, now: int) -> list[tuple[Any, ...]]:
     """The entries of a settlement, as rows; an amount of zero moves nothing."""
     request_id, customer = settlement.request_id, f"customer:{settlement.account_id}"
     if settlement.byok:
-        moves = [("byok", customer, "revenue:byok", settlement.provider_cost + settlement.fee)]
+        moves = [("byok", customer, "revenue:byok", settlement.cost)]
     else:
         moves = [
             ("usage", customer, "revenue:usage", settlement.provider_cost),
@@ -335,7 +352,7 @@ def release_hold(connection: Connection, request_id: str, account_id: str) -> Ba
     row = connection.execute(_ADD_HELD, (-amount, account_id)).fetchone()
     assert row is not None, "accounts are never deleted"
     if byok_month is not None:
-        connection.execute(_RETURN_TICKET, (account_id, byok_month))
+        connection.execute(RETURN_TICKET, (account_id, byok_month))
     return Balance(*row)
 
 

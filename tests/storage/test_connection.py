@@ -42,10 +42,20 @@ def test_parameters_are_values_and_never_sql(connection: Connection) -> None:
 
 
 def test_many_rows_are_written_by_one_call(connection: Connection) -> None:
-    """`executemany` runs the statement for each row."""
-    connection.executemany("INSERT INTO note (id, text) VALUES (?, ?)", [(1, "a"), (2, "b")])
+    """`insert` takes as many as there are, none included."""
+    connection.insert("INSERT INTO note (id, text)", [(1, "a"), (2, "b")])
+    connection.insert("INSERT INTO note (id, text)", [])
 
     assert [(1, "a"), (2, "b")] == connection.execute("SELECT id, text FROM note ORDER BY id").fetchall()
+
+
+def test_a_list_is_one_parameter(connection: Connection) -> None:
+    """`IN (??)`: any number of texts, with whatever characters, and the empty list finds nothing."""
+    connection.insert("INSERT INTO note (id, text)", [(1, 'a"b'), (2, "50 %"), (3, "c")])
+    find = "SELECT id FROM note WHERE text IN (??) AND id < ? ORDER BY id"
+
+    assert [(1,), (2,)] == connection.execute(find, (connection.many(['a"b', "50 %", "d"]), 9)).fetchall()
+    assert [] == connection.execute(find, (connection.many([]), 9)).fetchall()
 
 
 @pytest.mark.parametrize("values", [(1, "again", 1), (2, None, 1), (2, "below", 0)])
@@ -58,7 +68,7 @@ def test_what_the_schema_refuses_is_a_conflict(closed_database: Database, values
     with pytest.raises(Conflict), closed_database.session() as connection:
         connection.execute(insert, values)
     with pytest.raises(Conflict), closed_database.session() as connection:
-        connection.executemany(insert, [values])
+        connection.insert("INSERT INTO note (id, text, rank)", [values])
 
 
 def test_a_savepoint_undoes_only_what_is_inside(connection: Connection) -> None:
@@ -120,7 +130,7 @@ def test_a_lost_connection_is_unavailable_and_its_commit_unknown(postgres_databa
         with pytest.raises(StorageUnavailable) as statement, connection.savepoint():
             connection.execute("SELECT 1")
         with pytest.raises(StorageUnavailable) as many:
-            connection.executemany("SELECT ?", [(1,)])
+            connection.insert("INSERT INTO note (id)", [(1,)])
         failed.extend((statement.value, many.value))
 
     with pytest.raises(StorageUnavailable) as commit, database.session() as connection:

@@ -23,6 +23,7 @@ from storage.ledger import (
     InsufficientCredit,
     Ledger,
     LedgerViolation,
+    Settled,
     Settlement,
     UnknownAccount,
 )
@@ -54,7 +55,8 @@ async def test_a_hold_sets_money_aside_and_settling_takes_the_cost_only(
 
     assert Held(3 * DOLLAR, Balance(10 * DOLLAR, 3 * DOLLAR), free_byok=False) == held
     assert 7 * DOLLAR == held.balance.available
-    assert Balance(890_000_000, 0) == settled == await ledger.balance(account)
+    assert Balance(890_000_000, 0) == settled.balance == await ledger.balance(account)
+    assert 110_000_000 == settled.cost
     customer = f"customer:{account}"
     assert [
         ("r1:fee", customer, "revenue:fee", 10_000_000),
@@ -152,13 +154,13 @@ async def test_holding_twice_under_one_id_holds_once(
 async def test_settling_twice_charges_once(
     database: Database, ledger: Ledger, new_account: NewAccount, make_settlement: MakeSettlement
 ) -> None:
-    """The second settlement returns the balance, whatever it says."""
+    """Whatever the later ones say, they return what stands."""
     account = new_account(10)
     await ledger.hold("r1", account, (6,), deadline=DEADLINE)
 
-    balances = await asyncio.gather(*[ledger.settle(make_settlement("r1", account, cost)) for cost in (4, 5, 4)])
+    settled = await asyncio.gather(*[ledger.settle(make_settlement("r1", account, cost)) for cost in (4, 5, 4)])
 
-    assert [Balance(6, 0)] * 3 == balances
+    assert [Settled(Balance(6, 0), 4)] * 3 == settled
     assert [] == disagreements(database)
 
 
@@ -174,7 +176,7 @@ async def test_a_settlement_above_its_hold_is_refused_whole(
             await ledger.settle(make_settlement(request_id, account, cost))
 
     assert Balance(10, 6) == await ledger.balance(account)
-    assert Balance(4, 0) == await ledger.settle(make_settlement("r1", account, 5, 1))
+    assert Settled(Balance(4, 0), 6) == await ledger.settle(make_settlement("r1", account, 5, 1))
     assert [] == disagreements(database)
 
 
@@ -200,9 +202,9 @@ async def test_what_exceeds_the_hold_is_absorbed(
     account = new_account(10)
     await ledger.hold("r1", account, (6,), deadline=DEADLINE)
 
-    balance = await ledger.settle(make_settlement("r1", account, 5, 1, absorbed=100, anomalous=True))
+    settled = await ledger.settle(make_settlement("r1", account, 5, 1, absorbed=100, anomalous=True))
 
-    assert Balance(4, 0) == balance
+    assert Settled(Balance(4, 0), 6) == settled
     assert [("absorbed", "revenue:usage", 100)] == rows(
         database, "SELECT debit, credit, amount FROM entry WHERE id = 'r1:absorbed'"
     )

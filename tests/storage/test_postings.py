@@ -23,6 +23,7 @@ from storage.postings import (
     Held,
     InsufficientCredit,
     LedgerViolation,
+    Settled,
     Settlement,
     find_balance,
     place_byok_hold,
@@ -205,12 +206,13 @@ class Books(RuleBasedStateMachine):
         self.balance -= cost
         self.settled[request_id] = cost
         for _ in range(2):
-            balance = self._settle(request_id, cost - fee, fee, absorbed=absorbed, byok=byok, delivered=delivered)
-            assert (self.balance, self.available) == (balance.balance, balance.available)
+            settled = self._settle(request_id, cost - fee, fee, absorbed=absorbed, byok=byok, delivered=delivered)
+            assert (self.balance, self.available) == (settled.balance.balance, settled.balance.available)
+            assert cost == settled.cost
 
     def _settle(
         self, request_id: str, provider_cost: int, fee: int, *, absorbed: int, byok: bool, delivered: bool
-    ) -> Balance:
+    ) -> Settled:
         row = CallRow(
             request_id=request_id,
             created=1,
