@@ -8,6 +8,7 @@ go upstream.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 import zlib
 from collections import Counter
@@ -146,7 +147,7 @@ def _too_large(max_bytes: int) -> Refusal:
 def parse(document: bytes) -> dict[str, Any]:
     """The JSON object in ``document``. Raises Refusal for anything else, naming a duplicate field."""
     try:
-        parsed = _DECODE(document.decode("utf-8-sig"))
+        parsed = _DECODE(document.removeprefix(codecs.BOM_UTF8).decode())
     except Refusal:
         raise
     except (ValueError, RecursionError):

@@ -7,6 +7,7 @@ used again. Source: RFC 9112, sections 4 to 7.
 
 from __future__ import annotations
 
+import functools
 import re
 from enum import Enum, auto
 from typing import Final
@@ -16,6 +17,8 @@ from multidict import CIMultiDict
 HEAD_LIMIT_BYTES: Final = 64 * 1024
 LINE_LIMIT_BYTES: Final = 4096
 """A chunk's size line or a trailer."""
+KNOWN_HEADERS: Final = 1024
+KNOWN_HEADER_BYTES: Final = 128
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [^\x00\r\n]*)?")
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -226,10 +229,18 @@ def _end_of(mark: bytes, data: bytes, start: int, limit: int) -> int:
 
 
 def _read_headers(lines: list[bytes]) -> CIMultiDict[str]:
-    headers: CIMultiDict[str] = CIMultiDict()
-    for line in lines:
-        name, colon, value = line.partition(b":")
-        if not colon or _NAME.fullmatch(name) is None or b"\r" in value or b"\n" in value or b"\x00" in value:
-            raise MalformedAnswer("the answer has a header that is none")
-        headers.add(name.decode("ascii"), value.strip(b" \t").decode("latin-1"))
-    return headers
+    return CIMultiDict(
+        [_known_header(line) if len(line) <= KNOWN_HEADER_BYTES else _read_header(line) for line in lines]
+    )
+
+
+def _read_header(line: bytes) -> tuple[str, str]:
+    """One line as name and value."""
+    name, colon, value = line.partition(b":")
+    if not colon or _NAME.fullmatch(name) is None or b"\r" in value or b"\n" in value or b"\x00" in value:
+        raise MalformedAnswer("the answer has a header that is none")
+    return name.decode("ascii"), value.strip(b" \t").decode("latin-1")
+
+
+_known_header = functools.lru_cache(maxsize=KNOWN_HEADERS)(_read_header)
+"""Remembers short lines: answers of one provider differ in few of theirs."""

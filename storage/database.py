@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import functools
+import itertools
 import json
 import os
 import re
@@ -48,6 +49,10 @@ BATCH_LIMIT = 256
 STALL_SECONDS = 5.0
 """A statement that a network or a server lets hang for longer is broken off; SQLite waits as long for a lock."""
 CONNECT_SECONDS = 2
+ROWS_AT_ONCE = 32
+"""Rows that SQLite writes by one statement."""
+STATEMENTS_KEPT = 512
+"""Prepared statements that SQLite's driver keeps: there is one for each number of rows."""
 MIGRATION_LOCK = 0x66696E64746F6B65
 """The number of the PostgreSQL advisory lock that migrations take; any number that nobody else uses ("findtoke")."""
 
@@ -269,6 +274,7 @@ def _sqlite(path: Path, lock_seconds: float) -> _Engine:
             str(path),
             lock_type="IMMEDIATE",
             timeout=lock_seconds,
+            cached_statements=STATEMENTS_KEPT,
             # busy_timeout comes first: switching to the write-ahead log may itself have to wait for a lock.
             pragmas=[
                 ("busy_timeout", int(lock_seconds * 1000)),
@@ -303,12 +309,17 @@ def _sqlite(path: Path, lock_seconds: float) -> _Engine:
 
 
 def _insert_rows_in_sqlite(cursor: Any, into: str, rows: Sequence[Sequence[object]]) -> None:
-    cursor.executemany(f"{into} VALUES {_row_of_placeholders(len(rows[0]))}", rows)
+    """Several rows in one statement: the interpreter's lock changes hands at each, and executemany is one for each row."""
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        part = rows[start : start + ROWS_AT_ONCE]
+        values = part[0] if len(part) == 1 else list(itertools.chain.from_iterable(part))
+        cursor.execute(_insert_statement(into, len(part[0]), len(part)), values)
 
 
 @functools.cache
-def _row_of_placeholders(width: int) -> str:
-    return f"({', '.join('?' * width)})"
+def _insert_statement(into: str, width: int, rows: int) -> str:
+    row = f"({', '.join('?' * width)})"
+    return f"{into} VALUES {', '.join([row] * rows)}"
 
 
 def _postgresql(url: str) -> _Engine:

@@ -105,7 +105,7 @@ def looks_valid(key: str, prefix: str) -> bool:
 
 def hash_key(key: str) -> str:
     """What of a key is stored: SHA-256 in hex."""
-    return hashlib.sha256(key.encode()).hexdigest()
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def create_key(
@@ -168,9 +168,15 @@ class KeyRing:
 
         Raises MalformedKey, UnknownKey, KeyRevoked, KeyExpired, AccountInactive and StorageUnavailable.
         """
-        if not looks_valid(key, self._prefix):
+        if len(key) != len(self._prefix) + _DIGITS:
             raise MalformedKey("this is not a key of ours")
-        holder = await self._cache.get(hash_key(key))
+        key_hash = hash_key(key)
+        holder = self._cache.kept(key_hash)
+        if holder is None:
+            # Seen for the first time, so it may be anything.
+            if not looks_valid(key, self._prefix):
+                raise MalformedKey("this is not a key of ours")
+            holder = await self._cache.get(key_hash)
         if holder is None:
             raise UnknownKey("there is no such key")
         if holder.revoked is not None:

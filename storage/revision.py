@@ -61,6 +61,10 @@ class RevisionCache(Generic[Key, Value]):
         self._heard = float("-inf")
         self._generation = 0
 
+    def kept(self, key: Key) -> Value | None:
+        """The value if it is in memory and may be believed, at once; None says nothing."""
+        return self._kept.get(key) if self._is_trusted() else None
+
     async def get(self, key: Key) -> Value | None:
         """The value, from memory or from the database; callers that miss at once share one query.
 
