@@ -14,6 +14,7 @@ from billing.matrix import Ending, decide
 from billing.pricing import NOTHING, Fee
 from middlewares.byok import BYOK
 from middlewares.call import CALL, Answer, Call, Pricing
+from providers.errors import UpstreamError
 
 
 def metering(fee: Fee, byok_fee: Fee) -> Middleware:
@@ -39,6 +40,11 @@ def metering(fee: Fee, byok_fee: Fee) -> Middleware:
         except asyncio.CancelledError:
             if answer.ending is None:
                 answer.ending = Ending.CLIENT_LEFT_EARLY
+            raise
+        except UpstreamError:
+            # Free to the account; what the provider reported all the same is what the attempt cost the operator.
+            if answer.ending is None and answer.tally.usage() is not None:
+                answer.ending = Ending.FAILED
             raise
         finally:
             if answer.ending is not None:

@@ -180,10 +180,10 @@ class ChunkStream:
         if not isinstance(chunk, dict):
             # Not ours to judge while text flows; without any text it is no answer.
             return event
+        usage = self._take_usage(chunk)
         self.error = self._dialect.read_hidden_error(chunk)
         if self.error is not None:
             return b""
-        usage = self._take_usage(chunk)
         choices = chunk.get("choices")
         if isinstance(choices, list):
             for choice in choices:

@@ -138,6 +138,8 @@ async def _read_plain(incoming: UpstreamAnswer, offer: Offer, answer: Answer) ->
         raise AnswerUnreadable("the provider's answer is not JSON") from None
     if not isinstance(parsed, dict):
         raise AnswerUnreadable("the provider's answer is not a JSON object")
+    # Before anything is raised: what an answer of no use cost is known only from here.
+    answer.tally.take(parsed.get("usage"))
     hidden = offer.upstream.provider.dialect.read_hidden_error(parsed)
     if hidden is not None:
         raise hidden
@@ -154,6 +156,7 @@ async def _read_plain(incoming: UpstreamAnswer, offer: Offer, answer: Answer) ->
             answer.produced_bytes += produced_bytes_of(message)
         answer.finished = answer.finished or choice.get("finish_reason") is not None
         answer.tally.take(choice.get("usage"))
+    # The answer's own word on usage counts more than that of a choice.
     answer.tally.take(parsed.get("usage"))
     return document, parsed, Ending.COMPLETE if produced or answer.finished else Ending.NOTHING_PRODUCED
 

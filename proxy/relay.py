@@ -121,7 +121,12 @@ class Relay:
             await self._send(stream, head)
             failure = await self._forward(stream)
         except (ConnectionError, ClientGone) as error:
-            await self._client_left()
+            try:
+                await self._client_left()
+            except asyncio.CancelledError:
+                # The end of the client's connection cancels this task a moment after a write has noticed it: that is the
+                # same news once more, and no reason to read no further.
+                await self._client_left()
             raise ClientGone from error
         except asyncio.CancelledError:
             await self._client_left()
