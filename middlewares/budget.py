@@ -18,7 +18,7 @@ from aiohttp.typedefs import Handler, Middleware
 from billing.bound import prompt_token_bound, text_bytes
 from billing.matrix import Ending
 from billing.money import Money, format_usd
-from billing.pricing import NOTHING, Fee, affordable_completion_tokens, bound
+from billing.pricing import NOTHING, Fee, bound
 from billing.usage import Usage
 from metrics.instruments import Instruments
 from middlewares.byok import BYOK
@@ -26,7 +26,7 @@ from middlewares.call import CALL, Call
 from middlewares.errors import Refusal, invalid, status_of
 from providers.catalogue import Catalogue
 from providers.health import Health
-from providers.selection import Need, Offer, PassedOver, Selection, need_of, select, within
+from providers.selection import Need, Offer, PassedOver, Selection, affordable_limit, need_of, select, within
 from storage.accounts import AccountInactive
 from storage.calls import CallRow
 from storage.connection import StorageUnavailable
@@ -78,8 +78,13 @@ def budget(
         call = request[CALL]
         call.prompt_bytes = text_bytes(call.request)
         need = need_of(call.request, prompt_token_bound(call.request), call.prompt_bytes)
-        selection = _select(call, need, settings, catalogue(), health)
-        await _hold(call, request.path, need, selection, ledger, settings)
+        book = catalogue()
+        selection = _select(call, need, settings, book, health)
+        try:
+            await _hold(call, request.path, need, selection, ledger, settings)
+        except InsufficientCredit as error:
+            shorter = _select(call, replace(need, max_tokens=1), settings, book, health)
+            raise _insufficient(error, selection.offers, shorter.offers, need, settings.fee, call) from None
         status = 500
         try:
             response = await handler(request)
@@ -137,7 +142,7 @@ def nobody_can_serve(model: str, need: Need, passed_over: tuple[PassedOver, ...]
 async def _hold(
     call: Call, path: str, need: Need, selection: Selection, ledger: Ledger, settings: BudgetSettings
 ) -> None:
-    """Set the call's hold, balance and offers, or refuse with 402."""
+    """Set the call's hold, balance and offers. Raises InsufficientCredit, and a Refusal for an account that is closed."""
     assert call.account_id is not None, "auth comes first"
     started = microseconds(call.started_at)
     deadline = started + LONGEST_CALL_SECONDS * 1_000_000
@@ -157,6 +162,9 @@ async def _hold(
             call.offers = offers
         else:
             amounts = sorted({offer.most for offer in offers}, reverse=True)
+            if need.max_tokens is None:
+                # The balance is what shortens the answer of the first candidate, never a cheaper stand-in's price.
+                amounts = [amount for amount in amounts if amount >= offers[0].most]
             held = await ledger.hold(
                 call.request_id,
                 call.account_id,
@@ -166,8 +174,6 @@ async def _hold(
                 purpose=purpose,
             )
             call.offers = within(offers, held.amount, need, need.prompt_token_bound, settings.fee)
-    except InsufficientCredit as error:
-        raise _insufficient(error, offers, need, settings.fee, call) from None
     except AccountInactive:
         raise Refusal("account_deactivated", "this account is deactivated") from None
     call.hold = held.amount
@@ -180,8 +186,13 @@ def _least(offers: tuple[Offer, ...], need: Need, fee: Fee) -> Money:
     return min(bound(offer.rates, need.prompt_token_bound, need.n, fee) for offer in offers)
 
 
-def _insufficient(error: InsufficientCredit, offers: tuple[Offer, ...], need: Need, fee: Fee, call: Call) -> Refusal:
-    """402 with what a program needs to do better, and OpenRouter's sentence for people."""
+def _insufficient(
+    error: InsufficientCredit, offers: tuple[Offer, ...], shorter: tuple[Offer, ...], need: Need, fee: Fee, call: Call
+) -> Refusal:
+    """402 with what a program needs to do better, and OpenRouter's sentence for people.
+
+    ``shorter``: who could serve if the answer's limit were lower, those included whose longest answer is.
+    """
     fields: dict[str, Any] = {"available_usd": format_usd(error.available)}
     if call.mode == BYOK:
         fields["required_usd"] = format_usd(error.required)
@@ -191,10 +202,7 @@ def _insufficient(error: InsufficientCredit, offers: tuple[Offer, ...], need: Ne
             **fields,
         )
     fields["required_usd"] = format_usd(min(offer.most for offer in offers))
-    affordable = max(
-        (affordable_completion_tokens(offer.rates, need.prompt_token_bound, error.available, fee) or 0) // need.n
-        for offer in offers
-    )
+    affordable = affordable_limit(shorter, error.available, need, fee)
     fields["affordable_max_tokens"] = affordable
     asked = need.max_tokens if need.max_tokens is not None else max(offer.max_tokens for offer in offers)
     return Refusal(

@@ -182,6 +182,16 @@ def within(offers: Iterable[Offer], hold: Money, need: Need, prompt_token_bound:
     return tuple(covered)
 
 
+def affordable_limit(offers: Iterable[Offer], available: Money, need: Need, fee: Fee) -> int:
+    """The largest limit a caller may set so that one of ``offers`` can serve and ``available`` covers it; 0 if none can."""
+    largest = 0
+    for offer in offers:
+        most = min(offer.model.max_output, offer.model.context - need.prompt_bytes // BYTES_PER_TOKEN_ESTIMATE)
+        tokens = affordable_completion_tokens(offer.rates, need.prompt_token_bound, available, fee)
+        largest = max(largest, most if tokens is None else min(most, tokens // need.n))
+    return largest
+
+
 def _models_in_order(catalogue: Catalogue, model: Model, wish: Wish) -> list[Model]:
     """The model asked for, then its stand-ins: the caller's own list, or the catalogue's equivalents."""
     chosen = {model.id: model}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from billing.pricing import Fee, Price, Rates, Tier, bound, bound_of_fee, charge, charge_fee_only, rate
 from billing.usage import Usage
 from providers.catalogue import DIALECTS, Catalogue, Model, ProviderEntry, Upstream
-from providers.selection import Need, Offer, Selection, Standing, Wish, need_of, select, within
+from providers.selection import Need, Offer, Selection, Standing, Wish, affordable_limit, need_of, select, within
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
 FEE = Fee.percent(Decimal("5.5"))
@@ -360,6 +360,25 @@ def test_what_the_hold_covers() -> None:
     dear = replace(d, most=d.most * 4)
     assert [1] == [offer.max_tokens for offer in within([dear], one_each, four, 400, FEE)]
     assert () == within([dear], bound(d.rates, 400, 3, FEE), four, 400, FEE)
+
+
+def test_the_largest_limit_that_is_affordable() -> None:
+    """At the candidate that gives most for the money, its longest answer and its context included; 0 where nothing is."""
+    (offer,) = chosen(model("m", max_output=50), need=OPEN).offers
+    exactly = bound(offer.rates, 400, 20, FEE)
+
+    assert (20, 19) == (
+        affordable_limit([offer], exactly, SMALL, FEE),
+        affordable_limit([offer], exactly - 1, SMALL, FEE),
+    )
+    assert 50 == affordable_limit([offer], exactly * 1000, SMALL, FEE)
+    assert 5 == affordable_limit([offer], exactly, replace(SMALL, n=4), FEE)
+    tight = replace(offer, model=replace(offer.model, context=110))
+    assert 10 == affordable_limit([tight], exactly, SMALL, FEE)
+    assert 20 == affordable_limit([tight, offer], exactly, SMALL, FEE)
+    free = replace(offer, rates=replace(offer.rates, output=0))
+    assert 50 == affordable_limit([free], exactly, SMALL, FEE)
+    assert (0, 0) == (affordable_limit([], exactly, SMALL, FEE), affordable_limit([offer], 0, SMALL, FEE))
 
 
 # What a request needs.
