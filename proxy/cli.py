@@ -11,6 +11,7 @@ import click
 from proxy.answers import account_as_json, key_as_json, plain, summary_as_json
 from proxy.command_line import CommandFailed, CommandGroup, Options, answer_with, faults_as_json, foreign_packages
 from proxy.opening import account_of, load, open_books, session
+from proxy.report_commands import report
 
 LATEST_CALLS = 10
 
@@ -147,6 +148,9 @@ def audit(context: click.Context, options: Options) -> None:
     answer_with(options, answer, "\n".join(lines))
     if disagreements:
         context.exit(1)
+
+
+main.add_command(report)
 
 
 # --- accounts and keys --------------------------------------------------------------------------------------------------
