@@ -91,13 +91,16 @@ class _Engine:
 class Database:
     """The database of record. Made by `open_database`; `start` before `run` and `read`, `session` at any time."""
 
+    worker: type[Worker] = Worker
+    """What serves the jobs: a thread. The simulation of tests/simulation/ puts a clock of its own in its place."""
+
     def __init__(self, engine: _Engine, *, queue_limit: int = 10_000, stall_seconds: float = STALL_SECONDS) -> None:
         self.on_commit: Callable[[float, int], None] | None = None
         """Called on the loop after each batch written, with its seconds and its number of jobs; for metrics."""
         self._engine = engine
         self._stall_seconds = stall_seconds
         retries = engine.dialect.retries
-        self._writer = Worker(
+        self._writer = self.worker(
             "ledger-writer",
             lambda: self._connect(prepare=True),
             group_commit,
@@ -105,7 +108,7 @@ class Database:
             queue_limit=queue_limit,
             retries=retries,
         )
-        self._reader = Worker(
+        self._reader = self.worker(
             "ledger-reader",
             lambda: self._connect(prepare=True),
             snapshots,

@@ -208,22 +208,26 @@ class Worker:
             first = self._queue.get()
             if first is None:
                 break
-            batch, stopping = self._gather(first, self._batch_limit)
-            self.busy_since = started = time.monotonic()
-            error = self._do(batch)
-            self.busy_since = None
-            if error is None:
-                self._answer(batch, time.monotonic() - started)
-                continue
-            # Whoever waits behind a batch that could not be done would only wait for the same thing again.
-            more, stopped = self._gather(None, self._queue.qsize())
-            stopping = stopping or stopped
-            for job in batch:
-                job.result, job.error = None, StorageUnavailable(str(error), outcome_unknown=error.outcome_unknown)
-            for job in more:
-                job.error = StorageUnavailable(str(error))
-            self._answer([*batch, *more], None)
+            stopping = self._serve_batch(first)
         self._disconnect()
+
+    def _serve_batch(self, first: Job) -> bool:
+        """One turn of the thread: what has gathered behind `first`, to its outcomes. Whether the order to stop came."""
+        batch, stopping = self._gather(first, self._batch_limit)
+        self.busy_since = started = time.monotonic()
+        error = self._do(batch)
+        self.busy_since = None
+        if error is None:
+            self._answer(batch, time.monotonic() - started)
+            return stopping
+        # Whoever waits behind a batch that could not be done would only wait for the same thing again.
+        more, stopped = self._gather(None, self._queue.qsize())
+        for job in batch:
+            job.result, job.error = None, StorageUnavailable(str(error), outcome_unknown=error.outcome_unknown)
+        for job in more:
+            job.error = StorageUnavailable(str(error))
+        self._answer([*batch, *more], None)
+        return stopping or stopped
 
     def _gather(self, first: Job | None, limit: int) -> tuple[list[Job], bool]:
         """Up to `limit` jobs that are waiting, in key order; and whether the order to stop was among them."""
