@@ -1,4 +1,4 @@
-"""The real database under the simulation: SQLite, with a worker that takes its turns on virtual time, and a driver that fails to order.
+"""The real database under the simulation: SQLite, workers that take turns on virtual time, and a driver that fails to order.
 
 Only what was committed survives a process's death, because its connection is closed and SQLite undoes the rest.
 """

@@ -130,6 +130,9 @@ class _Dice:
     def token_hex(self, length: int) -> str:
         return self._random.randbytes(length).hex()
 
+    def request_digits(self) -> str:
+        return self.token_hex(8)
+
     def uniform(self, low: float, high: float) -> float:
         return self._random.uniform(low, high)
 
@@ -161,7 +164,7 @@ def simulated(loop: VirtualLoop, seed: int) -> Iterator[None]:
             stack.enter_context(mock.patch.object(module, "secrets", dice))
         stack.enter_context(mock.patch.object(middlewares.routing, "random", dice))
         stack.enter_context(mock.patch.object(middlewares.observe, "datetime", Now))
-        stack.enter_context(mock.patch.object(middlewares.correlate, "_random_hex", lambda: dice.token_hex(8)))
+        stack.enter_context(mock.patch.object(middlewares.correlate, "_random_hex", dice.request_digits))
         # Revocation is not money: asked less often, a seed costs half.
         stack.enter_context(mock.patch.object(storage.revision, "POLL_SECONDS", 2.0))
         yield
