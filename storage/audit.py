@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from storage.audit_corrections import CORRECTION_CHECKS, EQUATION
 from storage.database import Connection
 
 LONGEST_LIST = 100
@@ -29,7 +30,11 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The books in figures; amounts in 10⁻⁸ USD. `credited` less `charged` is `balances`."""
+    """The books in figures; amounts in 10⁻⁸ USD. `credited` less `charged` is `balances`.
+
+    `credited` is `paid` and `promoted` less `refunded`, `disputed` and `expired`, each net of what was undone, and less
+    what was `rerated` on top of calls' charges.
+    """
 
     accounts: int
     calls: int
@@ -41,6 +46,12 @@ class Summary:
     charged: int
     revenue: int
     absorbed: int
+    paid: int
+    promoted: int
+    refunded: int
+    disputed: int
+    expired: int
+    rerated: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +158,7 @@ _CHECKS = (
                 ON spent.account_id = account.id
             WHERE account.balance <> COALESCE(moved.total, 0) - COALESCE(spent.total, 0) ORDER BY account.id""",
     ),
+    *(_Check(*check) for check in CORRECTION_CHECKS),
 )
 
 _SUMMARY = f"""SELECT
@@ -158,7 +170,8 @@ _SUMMARY = f"""SELECT
         FROM entry WHERE kind NOT IN {_CALL_KINDS}),
     (SELECT COALESCE(SUM(cost), 0) FROM call),
     (SELECT COALESCE(SUM(amount), 0) FROM entry WHERE substr(credit, 1, 8) = 'revenue:' AND debit <> 'absorbed'),
-    (SELECT COALESCE(SUM(amount), 0) FROM entry WHERE debit = 'absorbed')"""
+    (SELECT COALESCE(SUM(amount), 0) FROM entry WHERE debit = 'absorbed'),
+    {", ".join(f"(SELECT {total})" for total in EQUATION)}"""
 
 
 def audit(connection: Connection) -> list[Disagreement]:

@@ -88,6 +88,10 @@ class Entry(Model):
         indexes = ((("debit", "created"), False),)
 
 
+# What left an account for something else than calls: few lines, found without reading its millions of calls.
+Entry.add_index(
+    Entry.index(Entry.debit, Entry.created, where=SQL("substr(credit, 1, 8) <> 'revenue:'"), name="entry_correction")
+)
 # Only what was credited to accounts: a call credits revenue, and nobody looks that up by line.
 Entry.add_index(
     Entry.index(
@@ -215,6 +219,22 @@ class Revision(Model):
         table_name = "revision"
 
 
+class Notice(Model):
+    """A warning that an account is to be given, recorded once; `due` is the instant of what it warns of, `expires_on` its
+    day (UTC). `sent` is null until somebody has mailed it."""
+
+    account_id = TextField()
+    kind = TextField()
+    expires_on = TextField()
+    due = BigIntegerField()
+    recorded = BigIntegerField()
+    sent = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "notice"
+        primary_key = CompositeKey("account_id", "kind", "expires_on")
+
+
 TABLES: tuple[type[Model], ...] = (
     Account,
     ApiKey,
@@ -226,4 +246,5 @@ TABLES: tuple[type[Model], ...] = (
     ByokMonth,
     Process,
     Revision,
+    Notice,
 )

@@ -46,6 +46,12 @@ def test_right_books_have_no_disagreement(books: tuple[Connection, str]) -> None
         charged=60,
         revenue=60,
         absorbed=7,
+        paid=0,
+        promoted=1000,
+        refunded=0,
+        disputed=0,
+        expired=0,
+        rerated=0,
     ) == summary(connection)
 
 
