@@ -12,6 +12,7 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from billing.money import format_usd
 from billing.pricing import Fee
 from metrics.instruments import Instruments
 from middlewares.auth import auth
@@ -35,6 +36,7 @@ from proxy.probes import READY_SECONDS, healthz, metrics, readyz
 from proxy.relay import RelaySettings
 from storage.connection import StorageUnavailable
 from storage.database import Database
+from storage.expiry import Expiry
 from storage.keys import KeyRing
 from storage.ledger import Ledger
 from storage.postings import find_total_held
@@ -70,6 +72,8 @@ ROUTES: Final = (
 )
 
 HEARTBEAT_SECONDS: Final = 5.0
+EXPIRY_SECONDS: Final = 3600.0
+"""Often enough that what is due by the day is done within the hour, also by a process that is restarted daily."""
 SWEEP_SECONDS: Final = 10.0
 HEAD_LIMIT_BYTES: Final = 16_384
 BACKLOG: Final = 2048
@@ -86,6 +90,7 @@ class Gateway:
         self._health = Health()
         self._transport = PooledTransport()
         self._ledger = Ledger(database, owner=f"process_{new_request_id()[4:]}")
+        self._expiry = Expiry(database, settings.billing.credit_expiry_days)
         self._keys = KeyRing(database, settings.security.key_prefix)
         self._provider_keys = ProviderKeys(database, Sealer(settings.security.secret_key.get_secret_value()))
         self._tasks: list[asyncio.Task[None]] = []
@@ -110,6 +115,7 @@ class Gateway:
         self._in_background(self._provider_keys.watch())
         self._in_background(_every(HEARTBEAT_SECONDS, self._ledger.heartbeat))
         self._in_background(_every(SWEEP_SECONDS, self._sweep))
+        self._in_background(_every(EXPIRY_SECONDS, self._expire, first_after_seconds=SWEEP_SECONDS))
         server = self._settings.server
         self.url = await self._listen(self.public_application(), server.listen)
         self.admin_url = await self._listen(self.admin_application(), server.admin_listen)
@@ -221,6 +227,17 @@ class Gateway:
         if released:
             logger.warning("released %d holds of a process that died", len(released))
 
+    async def _expire(self) -> None:
+        done = await self._expiry.run()
+        if done.notices or done.expired or done.deactivated:
+            logger.info(
+                "recorded %d notices, expired the credits of %d accounts (%s USD), deactivated %d accounts",
+                done.notices,
+                done.expired,
+                format_usd(done.amount),
+                done.deactivated,
+            )
+
     def _committed(self, seconds: float, _jobs: int) -> None:
         self._instruments.committed(seconds)
 
@@ -244,10 +261,12 @@ def fold(chain: list[Middleware], handler: Handler) -> Handler:
     return handler
 
 
-async def _every(seconds: float, work: Any) -> None:
+async def _every(seconds: float, work: Any, *, first_after_seconds: float | None = None) -> None:
     """Do ``work`` again and again; a database that is away for a while is no reason to stop."""
+    pause = seconds if first_after_seconds is None else first_after_seconds
     while True:
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(pause)
+        pause = seconds
         try:
             await work()
         except StorageUnavailable as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import click
 
+from proxy import credit_commands
 from proxy.answers import account_as_json, key_as_json, plain, summary_as_json
 from proxy.command_line import CommandFailed, CommandGroup, Options, answer_with, faults_as_json, foreign_packages
 from proxy.opening import account_of, load, open_books, session
@@ -189,15 +190,21 @@ def list_accounts(options: Options) -> None:
 @click.argument("email")
 @click.pass_obj
 def show_account(options: Options, email: str) -> None:
-    """Show EMAIL's balance, keys and latest calls."""
+    """Show EMAIL's balance, lots, keys and latest calls."""
     from storage import calls, keys
 
-    with session(options) as connection:
+    loaded = load(options)
+    billing = loaded.settings.billing
+    with open_books(loaded) as database, database.session(snapshot=True) as connection:
         found = account_of(connection, email)
+        credit = credit_commands.credits_as_json(
+            connection, found, billing.credit_expiry_days, billing.refund_window_days, connection.now()
+        )
         records = [key_as_json(record) for record in keys.list_keys(connection, found.id)]
         rows, _ = calls.list_calls(connection, found.id, limit=LATEST_CALLS)
-    shown = account_as_json(found)
-    lines = [f"{name:11} {value}" for name, value in shown.items()]
+    shown = {**account_as_json(found), **credit}
+    lines = [f"{name:11} {value}" for name, value in shown.items() if name != "lots" and value is not None]
+    lines += credit_commands.credits_as_lines(shown)
     lines += [f"key         {one['key_id']}  …{one['last_four']}  {one['status']}  {one['name']}" for one in records]
     latest = [row.to_json() for row in rows]
     lines += [
@@ -243,6 +250,9 @@ def deactivate_account(options: Options, email: str) -> None:
     with session(options) as connection:
         found = accounts.set_status(connection, account_of(connection, email).id, "deactivated")
     answer_with(options, account_as_json(found), f"deactivated {found.email}")
+
+
+credit_commands.add_to(account)
 
 
 @main.group()

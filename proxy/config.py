@@ -47,8 +47,6 @@ DEFAULT_FILE: Final = "find-token.toml"
 _WITHOUT_EFFECT: Final = (
     ("billing", "minimum_recharge_usd"),
     ("billing", "maximum_recharge_usd"),
-    ("billing", "credit_expiry_days"),
-    ("billing", "refund_window_days"),
     ("stripe", "api_base"),
     ("stripe", "return_hosts"),
     ("server", "header_timeout_seconds"),
@@ -157,10 +155,10 @@ class BillingSettings(Section):
     minimum_recharge_usd: Dollars = Field(default=Decimal(10), description="The smallest recharge, in dollars.")
     maximum_recharge_usd: Dollars = Field(default=Decimal(10_000), description="The largest recharge, in dollars.")
     credit_expiry_days: Whole = Field(
-        default=365, ge=1, description="Credits expire this many days after the account's last activity."
+        default=365, ge=1, le=36_500, description="Credits expire this many days after the account's last activity."
     )
     refund_window_days: Whole = Field(
-        default=14, ge=0, description="For how many days the unspent part of a recharge can be given back."
+        default=14, ge=0, le=36_500, description="For how many days the unspent part of a recharge can be given back."
     )
 
     @pydantic.model_validator(mode="after")

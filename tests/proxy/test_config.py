@@ -427,8 +427,8 @@ def test_nothing_is_said_when_everything_is_there(folder: Path) -> None:
 
 def test_settings_without_effect_are_pointed_out(folder: Path) -> None:
     """What this version does not do yet is never silently ignored."""
-    warnings = warnings_of("[billing]\ncredit_expiry_days = 30\n[stripe]\nreturn_hosts = ['www.example.com']\n")
-    assert "billing.credit_expiry_days has no effect in this version" in warnings
+    warnings = warnings_of("[billing]\nminimum_recharge_usd = 20\n[stripe]\nreturn_hosts = ['www.example.com']\n")
+    assert "billing.minimum_recharge_usd has no effect in this version" in warnings
     assert "stripe.return_hosts has no effect in this version" in warnings
 
 
