@@ -64,16 +64,20 @@ def decide(
     prompt_bytes: int,
     produced_bytes: int,
     completion_limit: int | None = None,
+    unreported_bytes: int = 0,
 ) -> Bill:
     """The bill of a call that ended like this.
 
     ``reported`` is the provider's last word on usage; ``prompt_bytes`` and ``produced_bytes`` are the UTF-8 bytes of the
     text sent and of the text received, for an estimate where the provider said nothing; ``completion_limit`` the most
-    completion tokens it was allowed to produce, beyond which no estimate goes.
+    completion tokens it was allowed to produce, beyond which no estimate goes; ``unreported_bytes`` what of the text no
+    report can have spoken of, because it came later.
     """
     if ending is Ending.COMPLETE or ending is Ending.CLIENT_LEFT:
-        # Some providers report zeros until the end; a client who leaves before it has still received what came.
-        told = reported is not None and (reported.completion_tokens or ending is Ending.COMPLETE or not produced_bytes)
+        # Some providers report zeros until the end; a client who leaves before it has still received what came, and a
+        # stream that ends without the real report has still given what came after the zeros.
+        untold = unreported_bytes if ending is Ending.COMPLETE else produced_bytes
+        told = reported is not None and (reported.completion_tokens or not untold)
         if reported is not None and told:
             return Bill(ending, reported, UsageSource.PROVIDER, payable=True)
         return _estimate(ending, prompt_bytes, produced_bytes, completion_limit, payable=True)

@@ -1,8 +1,9 @@
 """Tokens as an upstream reported them, read as untrusted input.
 
-Rules: a number counts only if it is a whole number in range; fields are taken one by one, the last value that is not
-null wins (a stream may repeat and correct itself, so nothing is ever added up); cached and cache-write tokens are part
-of the prompt, reasoning tokens are part of the completion, and neither is charged a second time.
+Rules: a number counts only if it is a whole number in range, and what is ignored is counted; fields are taken one by one,
+the last value that is not null wins (a stream may repeat and correct itself, so nothing is ever added up); cached and
+cache-write tokens are part of the prompt, reasoning tokens are part of the completion, and neither is charged a second
+time; a total is looked at only where one of its two parts was never told.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ BYTES_PER_TOKEN_ESTIMATE: Final = 4
 """English text has about 0.25 tokens per UTF-8 byte, Chinese 0.18 to 0.27 (measured with the Qwen, DeepSeek and o200k
 vocabularies); used only where an upstream reported nothing."""
 
-# Where each number may stand, most specific last. DeepSeek: prompt_cache_hit_tokens; Kimi and StepFun: cached_tokens at the
+# Where each number may stand, most specific last: where one report contradicts itself, the details win. DeepSeek: prompt_cache_hit_tokens; Kimi and StepFun: cached_tokens at the
 # top; everybody else: prompt_tokens_details.cached_tokens.
 _TOP_FIELDS: Final = {
     "prompt_tokens": "prompt_tokens",
@@ -29,6 +30,7 @@ _TOP_FIELDS: Final = {
     "cached_tokens": "cached_tokens",
     "prompt_cache_hit_tokens": "cached_tokens",
     "cache_creation_input_tokens": "cache_write_tokens",
+    "total_tokens": "total_tokens",
 }
 _PROMPT_DETAILS: Final = {"cached_tokens": "cached_tokens", "cache_creation_input_tokens": "cache_write_tokens"}
 _COMPLETION_DETAILS: Final = {"reasoning_tokens": "reasoning_tokens"}
@@ -62,17 +64,20 @@ class UsageTally:
     def __init__(self) -> None:
         self._latest: dict[str, int] = {}
         self.ignored = 0
-        """How many reported values were not whole numbers in range."""
+        """How many reported values were not what they should be: whole numbers in range, or objects that hold them."""
 
     def take(self, reported: object) -> None:
         """Read one usage object in any provider's shape; whatever is missing, null or absurd leaves things as they are."""
         if not isinstance(reported, dict):
+            self.ignored += reported is not None
             return
         self._take(reported, _TOP_FIELDS)
         for name, fields in _DETAILS.items():
             details = reported.get(name)
             if isinstance(details, dict):
                 self._take(details, fields)
+            elif details is not None:
+                self.ignored += 1
 
     def _take(self, reported: Mapping[str, object], fields: Mapping[str, str]) -> None:
         for name, field in fields.items():
@@ -85,11 +90,15 @@ class UsageTally:
                 self.ignored += 1
 
     def usage(self) -> Usage | None:
-        """What was reported, or None while prompt or completion tokens were never reported."""
+        """What was reported, or None while prompt or completion tokens were neither reported nor told by the total."""
         latest = self._latest
-        if "prompt_tokens" not in latest or "completion_tokens" not in latest:
+        prompt, completion = latest.get("prompt_tokens"), latest.get("completion_tokens")
+        if prompt is None:
+            prompt = self._rest_of_total(completion)
+        elif completion is None:
+            completion = self._rest_of_total(prompt)
+        if prompt is None or completion is None:
             return None
-        prompt, completion = latest["prompt_tokens"], latest["completion_tokens"]
         cached = min(latest.get("cached_tokens", 0), prompt)
         return Usage(
             prompt_tokens=prompt,
@@ -98,6 +107,11 @@ class UsageTally:
             cache_write_tokens=min(latest.get("cache_write_tokens", 0), prompt - cached),
             reasoning_tokens=min(latest.get("reasoning_tokens", 0), completion),
         )
+
+    def _rest_of_total(self, known: int | None) -> int | None:
+        """The half that was never told. A total that is not above the other half was made before there was any."""
+        total = self._latest.get("total_tokens", 0)
+        return total - known if known is not None and total > known else None
 
 
 def estimate_usage(prompt_bytes: int, completion_bytes: int) -> Usage:

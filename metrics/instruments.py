@@ -32,6 +32,7 @@ FAMILIES: Final[dict[str, str]] = {
     "spend_usd_total": "What accounts paid, in USD.",
     "upstream_cost_usd_total": "What providers charge the operator, in USD, failed attempts included.",
     "absorbed_usd_total": "What calls cost beyond their hold and nobody paid, in USD.",
+    "usage_ignored_total": "Values in providers' reports of usage that were no whole numbers in range.",
     "rate_limited_total": "Calls refused because an account was over a limit.",
     "streams_open": "Streams being relayed now.",
     "client_disconnects_total": "Callers who left before their answer was complete.",
@@ -92,6 +93,7 @@ class Instruments:
         self._absorbed = self._counter("absorbed_usd_total", _UPSTREAM_LABELS, scale=_MONEY_UNITS_PER_USD)
         self._upstream_cost = self._counter("upstream_cost_usd_total", _UPSTREAM_LABELS, scale=_MONEY_UNITS_PER_USD)
         self._commit_seconds = self._histogram("ledger_commit_seconds", (), COMMIT_BUCKETS)
+        self._usage_ignored = self._counter("usage_ignored_total", ("provider",))
         self.rate_limited = Counter(_name("rate_limited_total"), FAMILIES["rate_limited_total"], registry=self.registry)
         self.client_disconnects = Counter(
             _name("client_disconnects_total"), FAMILIES["client_disconnects_total"], registry=self.registry
@@ -151,6 +153,10 @@ class Instruments:
             add((provider, model, "cached"), cached)
         if reasoning:
             add((provider, model, "reasoning"), reasoning)
+
+    def usage_ignored(self, provider: str, values: int) -> None:
+        """So many values of an attempt's reports were no whole numbers in range."""
+        self._usage_ignored.add((provider,), values)
 
     def committed(self, seconds: float) -> None:
         """A batch of the ledger became durable."""

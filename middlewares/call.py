@@ -76,7 +76,16 @@ class Pricing:
 class Answer:
     """What is known of one attempt's answer, filled in by chat and relay as its bytes pass."""
 
-    __slots__ = ("asked", "ending", "failure", "finished", "first_content_at", "produced_bytes", "tally")
+    __slots__ = (
+        "asked",
+        "ending",
+        "failure",
+        "finished",
+        "first_content_at",
+        "produced_bytes",
+        "tally",
+        "unreported_bytes",
+    )
 
     def __init__(self) -> None:
         self.asked = False
@@ -85,6 +94,8 @@ class Answer:
         """Usage as the upstream reports it."""
         self.produced_bytes = 0
         """UTF-8 bytes of text the upstream produced: answer, reasoning, tool arguments."""
+        self.unreported_bytes = 0
+        """How many of them came after the last report of usage that can have spoken of them."""
         self.finished = False
         """Whether a finish reason was seen."""
         self.first_content_at: float | None = None

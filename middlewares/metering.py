@@ -60,6 +60,7 @@ def _make_bill(call: Call, answer: Answer, ending: Ending) -> None:
         answer.tally.usage(),
         prompt_bytes=call.prompt_bytes,
         produced_bytes=answer.produced_bytes,
+        unreported_bytes=answer.unreported_bytes,
         completion_limit=call.offer.max_tokens * (call.request.get("n") or 1),
     )
     if call.bill.payable:

@@ -281,6 +281,8 @@ class _Route:
             )
         )
         self._instruments.attempt(offer.provider_name, offer.model.id, outcome, seconds)
+        if call.answer.tally.ignored:
+            self._instruments.usage_ignored(offer.provider_name, call.answer.tally.ignored)
 
     def _verdict(self) -> Exception:
         """What the caller is told when no candidate served."""

@@ -77,6 +77,8 @@ class ChunkStream:
         """What to pass on if the next byte is the LF of a CR LF that was cut in two; None where that cannot be."""
         self.produced_bytes = 0
         """UTF-8 bytes of the text that was produced so far; for an estimate where no usage is reported."""
+        self._reported_bytes = 0
+        """What of them a report of usage can have spoken of: one made at the finish, after it, or without choices."""
         self.begun = False
         """Whether content (text, reasoning, a tool call) or a finish reason has arrived."""
         self.produced = False
@@ -144,6 +146,11 @@ class ChunkStream:
         return len(texts)
 
     @property
+    def unreported_bytes(self) -> int:
+        """How much of the text no report of usage can have spoken of."""
+        return self.produced_bytes - self._reported_bytes
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing that follows matters any more: the stream is done, or told of an error."""
         return self.done or self.error is not None
@@ -180,7 +187,7 @@ class ChunkStream:
         if not isinstance(chunk, dict):
             # Not ours to judge while text flows; without any text it is no answer.
             return event
-        usage = self._take_usage(chunk)
+        usage, told = self._take_usage(chunk)
         self.error = self._dialect.read_hidden_error(chunk)
         if self.error is not None:
             return b""
@@ -189,6 +196,8 @@ class ChunkStream:
             for choice in choices:
                 if isinstance(choice, dict):
                     self._take_choice(choice)
+            if told and (self.finished or not choices):
+                self._reported_bytes = self.produced_bytes
             if not choices and usage is not None and not self._wants_usage:
                 return b""
             if usage is None and len(choices) == 1 and not self.finished:
@@ -223,17 +232,20 @@ class ChunkStream:
                 renamed_behind = event[end : span[0]] + self._model + event[span[1] :]
         return _Pattern(before, behind, renamed_before, renamed_behind, len(before) + len(behind))
 
-    def _take_usage(self, chunk: Mapping[str, Any]) -> object:
-        """Read usage from the chunk, or from a choice as Kimi sends it; the top-level one, if any."""
+    def _take_usage(self, chunk: Mapping[str, Any]) -> tuple[object, bool]:
+        """Read usage from the chunk, or from a choice as Kimi sends it; the top-level one, if any, and whether there was
+        one anywhere."""
+        told = False
         choices = chunk.get("choices")
         if isinstance(choices, list):
             for choice in choices:
                 if isinstance(choice, dict) and choice.get("usage") is not None:
                     self._tally.take(choice["usage"])
+                    told = True
         usage = chunk.get("usage")
         if usage is not None:
             self._tally.take(usage)
-        return usage
+        return usage, told or usage is not None
 
     def _take_choice(self, choice: Mapping[str, Any]) -> None:
         delta = choice.get("delta")

@@ -135,6 +135,7 @@ class Relay:
             self._settings.streams_open.dec()
         answer.finished = chunks.finished
         answer.produced_bytes = chunks.produced_bytes
+        answer.unreported_bytes = chunks.unreported_bytes
         if failure is None:
             answer.ending = Ending.COMPLETE
             await self._incoming.end()

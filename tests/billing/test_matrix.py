@@ -78,3 +78,20 @@ def test_a_client_who_leaves_pays_for_what_came() -> None:
     assert (True, UsageSource.ESTIMATED, ESTIMATED) == (left.payable, left.usage_source, left.usage)
     assert zeros == decide(Ending.CLIENT_LEFT, zeros, prompt_bytes=400, produced_bytes=0).usage
     assert zeros == decide(Ending.COMPLETE, zeros, prompt_bytes=400, produced_bytes=80).usage
+
+
+def test_zeros_from_before_the_text_are_no_word_on_it() -> None:
+    """A complete answer whose only report was made before its text arrived is estimated; one made after it is believed."""
+    zeros = Usage(50, 0)
+    early = decide(Ending.COMPLETE, zeros, prompt_bytes=400, produced_bytes=80, unreported_bytes=80)
+    late = decide(Ending.COMPLETE, zeros, prompt_bytes=400, produced_bytes=80, unreported_bytes=0)
+
+    assert PAID_BY_ESTIMATE == (early.payable, early.usage_source, early.usage)
+    assert (True, UsageSource.PROVIDER, zeros) == (late.payable, late.usage_source, late.usage)
+
+
+def test_an_early_count_stands_where_no_later_one_came() -> None:
+    """The provider's last word counts, even if text came after it."""
+    bill = decide(Ending.COMPLETE, REPORTED, prompt_bytes=400, produced_bytes=80, unreported_bytes=80)
+
+    assert PAID_AS_REPORTED == (bill.payable, bill.usage_source, bill.usage)

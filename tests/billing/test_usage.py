@@ -142,6 +142,58 @@ def test_absurd_values_are_ignored_and_counted(absurd: object) -> None:
     assert 2 == tally.ignored
 
 
+@pytest.mark.parametrize("report", ["a lot", 7, True, [1000, 500], 1.5])
+def test_what_is_no_report_at_all_is_counted_too(report: object) -> None:
+    """Words, numbers and lists in the place of a report, or of its details, are ignored, and the operator can see it."""
+    tally = UsageTally()
+    tally.take({"prompt_tokens": 8, "completion_tokens": 9})
+    tally.take(report)
+    tally.take({"prompt_tokens_details": report, "completion_tokens_details": report})
+
+    assert Usage(8, 9) == tally.usage()
+    assert 3 == tally.ignored
+
+
+def test_silence_is_not_counted_as_absurd() -> None:
+    """Null and nothing are what most chunks say; none of it is a report that was ignored."""
+    tally = UsageTally()
+    for report in (None, {}, {"prompt_tokens": None, "prompt_tokens_details": None, "total_characters": "x"}):
+        tally.take(report)
+
+    assert 0 == tally.ignored
+
+
+def test_a_total_tells_the_half_that_is_missing() -> None:
+    """It is arithmetic, not invention. A total that does not exceed the known half tells nothing, nor does one alone."""
+    assert Usage(1000, 500) == read({"prompt_tokens": 1000, "total_tokens": 1500})
+    assert Usage(1000, 500) == read({"completion_tokens": 500, "total_tokens": 1500})
+    assert Usage(1000, 500) == read({"prompt_tokens": 1000, "completion_tokens": "500", "total_tokens": 1500})
+    assert None is read({"prompt_tokens": 1000, "total_tokens": 1000})
+    assert None is read({"prompt_tokens": 1000, "total_tokens": 0})
+    assert None is read({"completion_tokens": 500, "total_tokens": 400})
+    assert None is read({"total_tokens": 1500})
+
+
+def test_a_total_never_outweighs_its_parts() -> None:
+    """MiniMax sends 0 in the middle, others forget the thinking in it: where both parts are told, the total is not needed."""
+    assert Usage(1000, 500) == read({"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 9999})
+    assert Usage(1000, 500) == read({"prompt_tokens": 1000, "completion_tokens": 500}, {"total_tokens": 0})
+
+
+def test_details_win_over_what_the_top_says() -> None:
+    """DeepSeek and Kimi tell of the cache twice. Where the two disagree in one report, the details count."""
+    for name in ("prompt_cache_hit_tokens", "cached_tokens"):
+        report = {
+            "prompt_tokens": 100,
+            "completion_tokens": 1,
+            name: 64,
+            "prompt_tokens_details": {"cached_tokens": 10},
+        }
+        assert Usage(100, 1, cached_tokens=10) == read(report)
+        assert Usage(100, 1, cached_tokens=64) == read({**report, "prompt_tokens_details": {"cached_tokens": None}})
+        assert Usage(100, 1, cached_tokens=64) == read({**report, "prompt_tokens_details": {"cached_tokens": -1}})
+
+
 def test_the_largest_count_is_believed() -> None:
     """The limit itself is in range."""
     largest = {"prompt_tokens": LARGEST_TOKEN_COUNT, "completion_tokens": 0}

@@ -161,3 +161,12 @@ def test_gateways_in_one_process_do_not_mix() -> None:
     first.rate_limited.inc()
 
     assert (1, 0) == (samples(first)[("rate_limited_total",)], samples(second)[("rate_limited_total",)])
+
+
+def test_reports_of_usage_that_were_ignored_are_counted() -> None:
+    """By provider, as many values as there were."""
+    instruments = Instruments("1")
+    instruments.usage_ignored("alpha", 2)
+    instruments.usage_ignored("alpha", 1)
+
+    assert 3 == samples(instruments)[("usage_ignored_total", "provider=alpha")]

@@ -96,6 +96,41 @@ async def test_a_report_that_is_none_is_estimated(usage: object, gateway: Gatewa
     gateway.prove()
 
 
+async def test_ignored_reports_are_seen_by_the_operator(gateway: Gateway, alpha: RawUpstream) -> None:
+    """Each value that was no whole number in range is counted for its provider; proper and silent reports are not."""
+    junk = {"prompt_tokens": "1000", "completion_tokens": -1, "prompt_tokens_details": [5]}
+    alpha.next([http(completion(usage=junk))], stream(usage="a lot"), [http(completion())], stream(usage=None))
+    for streaming in (False, True, False, True):
+        await gateway.chat(stream=streaming)
+
+    assert 4 == await gateway.metric("usage_ignored_total", provider="alpha")
+
+
+async def test_zeros_that_came_before_the_text_are_no_report(gateway: Gateway, alpha: RawUpstream) -> None:
+    """A complete stream whose provider sent zeros until the end, and then nothing, is estimated; zeros at its end are
+    believed, as any report is."""
+    zeros = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    words = [chunk({"content": "word"}, usage=zeros)] * 20
+    alpha.next(
+        streamed(*words, chunk({}, finish="stop"), DONE), streamed(*words, chunk({}, finish="stop", usage=zeros), DONE)
+    )
+    await gateway.chat(stream=True)
+    await gateway.chat(stream=True)
+
+    assert [("estimated", 20), ("provider", 0)] == [(row.usage_source, row.completion_tokens) for row in gateway.rows()]
+    gateway.prove()
+
+
+async def test_what_follows_the_end_of_a_stream_is_not_read(gateway: Gateway, alpha: RawUpstream) -> None:
+    """Usage behind `[DONE]` is none: the answer is estimated, and the report is not shown."""
+    late = chunk(None, usage={"prompt_tokens": 1000, "completion_tokens": 500})
+    alpha.next(streamed(said("word"), chunk({}, finish="stop"), DONE, late))
+    reply = await gateway.chat(stream=True, stream_options={"include_usage": True})
+
+    assert b"1000" not in reply.body
+    assert "estimated" == gateway.row().usage_source
+
+
 async def test_the_last_report_counts_and_is_never_added_up(gateway: Gateway, alpha: RawUpstream) -> None:
     """A provider that reports after every chunk is believed at the end."""
     reports = [{"prompt_tokens": 1000, "completion_tokens": count} for count in (1, 2, 500)]

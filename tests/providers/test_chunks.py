@@ -273,6 +273,30 @@ def test_usage_is_read_wherever_it_stands() -> None:
     assert Usage(8, 9, cached_tokens=1) == tally.usage()
 
 
+def test_what_no_report_speaks_of() -> None:
+    """Text after the last report of a completion, and text that came with one before the finish: a provider that sends
+    zeros in every chunk has not told of it. What came before a report made at the finish, or without choices, it has."""
+    zeros = {"prompt_tokens": 5, "completion_tokens": 0}
+    chunks = stream()
+    told = []
+    for sent in (
+        text("four", usage=zeros),
+        text("four"),
+        event(chunk({}, usage=zeros)),
+        text("four"),
+        event(chunk({"content": "four"}, finish="stop", usage=zeros)),
+        event(chunk({}, usage={"prompt_tokens": 5})),
+    ):
+        chunks.feed(sent)
+        told.append(chunks.unreported_bytes)
+    alone = stream()
+    for sent in (text("four"), event(chunk(usage=zeros))):
+        alone.feed(sent)
+
+    assert [4, 8, 8, 12, 0, 0] == told
+    assert 0 == alone.unreported_bytes
+
+
 def test_an_echoed_key_is_redacted() -> None:
     """Wherever it stands in an event, in one that is not parsed as well; a key too short to be one is not looked for."""
     said = f"your key {SECRET} and {SECRET}!"
