@@ -20,8 +20,8 @@ BYTES_PER_TOKEN_ESTIMATE: Final = 4
 """English text has about 0.25 tokens per UTF-8 byte, Chinese 0.18 to 0.27 (measured with the Qwen, DeepSeek and o200k
 vocabularies); used only where an upstream reported nothing."""
 
-# Where each number may stand, most specific last: where one report contradicts itself, the details win. DeepSeek: prompt_cache_hit_tokens; Kimi and StepFun: cached_tokens at the
-# top; everybody else: prompt_tokens_details.cached_tokens.
+# Where each number may stand, most specific last: where one report contradicts itself, the details win. DeepSeek:
+# prompt_cache_hit_tokens; Kimi and StepFun: cached_tokens at the top; everybody else: prompt_tokens_details.cached_tokens.
 _TOP_FIELDS: Final = {
     "prompt_tokens": "prompt_tokens",
     "input_tokens": "prompt_tokens",
