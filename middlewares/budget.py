@@ -30,7 +30,7 @@ from providers.selection import Need, Offer, PassedOver, Selection, affordable_l
 from storage.accounts import AccountInactive
 from storage.calls import CallRow
 from storage.connection import StorageUnavailable
-from storage.identifiers import microseconds
+from storage.identifiers import microseconds, month_of
 from storage.ledger import Balance, InsufficientCredit, Ledger, Purpose, Settled, Settlement
 
 SETTLE_WAIT_SECONDS: Final = 10.0
@@ -153,7 +153,7 @@ async def _hold(
             held = await ledger.hold_byok(
                 call.request_id,
                 call.account_id,
-                month=f"{call.started_at:%Y-%m}",
+                month=month_of(call.started_at),
                 free_requests=settings.byok_free_requests_per_month,
                 fee_bound=max(offer.most for offer in offers),
                 deadline=deadline,

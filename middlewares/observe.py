@@ -7,6 +7,7 @@ closed lists, never from what a caller wrote.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from aiohttp import web
@@ -17,14 +18,22 @@ from middlewares.call import CALL, Call
 from middlewares.errors import ClientGone, status_of
 
 
-def observe(instruments: Instruments) -> Middleware:
-    """Start the clock; at the end count the call by provider, model, mode, outcome and status."""
+def utc_now() -> datetime:
+    """This machine's clock."""
+    return datetime.now(UTC)
+
+
+def observe(instruments: Instruments, clock: Callable[[], datetime] = utc_now) -> Middleware:
+    """Start the clock; at the end count the call by provider, model, mode, outcome and status.
+
+    ``clock`` tells the instant at which a call came in, aware: it decides its prices and its month.
+    """
 
     @web.middleware
     async def observe_call(request: web.Request, handler: Handler) -> web.StreamResponse:
         call = request[CALL]
         loop = asyncio.get_running_loop()
-        call.started_at = datetime.now(UTC)
+        call.started_at = clock()
         call.started = loop.time()
         call.account_id = None
         try:

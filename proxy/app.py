@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from middlewares.correlate import correlate, new_request_id
 from middlewares.errors import errors
 from middlewares.headers import headers, write_headers
 from middlewares.metering import metering
-from middlewares.observe import observe
+from middlewares.observe import observe, utc_now
 from middlewares.rate_limit import rate_limit
 from middlewares.routing import RoutingSettings, routing
 from providers.catalogue import Catalogue
@@ -82,7 +83,16 @@ BACKLOG: Final = 2048
 class Gateway:
     """Everything of one process, started and closed in order."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, database: Database) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        database: Database,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """``clock`` tells when calls come in; everything else takes the machine's."""
+        self._clock = clock
         self._settings = settings
         self._catalogue = catalogue
         self._database = database
@@ -159,7 +169,7 @@ class Gateway:
         budget_settings = BudgetSettings(fee, byok_fee, settings.billing.byok_free_requests_per_month)
         instruments = self._instruments
         return [
-            observe(instruments),
+            observe(instruments, self._clock),
             auth(self._keys),
             rate_limit(settings.limits.requests_per_minute, settings.limits.concurrent_requests, instruments),
             body(settings.server.max_body_bytes, settings.server.body_timeout_seconds, self.catalogue),

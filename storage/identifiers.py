@@ -21,6 +21,11 @@ def microseconds(instant: datetime) -> int:
     return (instant - _EPOCH) // _MICROSECOND
 
 
+def month_of(instant: datetime) -> str:
+    """The month in UTC that an aware instant lies in, as "2026-11", wherever the machine or the instant thinks it is."""
+    return f"{instant.astimezone(UTC):%Y-%m}"
+
+
 def new_id(prefix: str) -> str:
     """`prefix` and 32 hex digits: 48 bits of milliseconds, so that new rows stand together, and 80 random bits."""
     return f"{prefix}{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"

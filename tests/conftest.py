@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import psycopg2
 import pytest
 from hypothesis import HealthCheck, settings
 
+from middlewares.observe import utc_now
 from providers.catalogue import Catalogue
 from tests.fakes.postgres import running_postgres
 from tests.fakes.raw_upstream import RawUpstream
@@ -89,12 +91,15 @@ async def start_gateway(
             credit: int = CREDIT,
             database_url: str = sqlite_database_url,
             stall_seconds: float = 5.0,
+            clock: Callable[[], datetime] = utc_now,
             providers: Mapping[str, Mapping[str, Any]] | None = None,
             **sections: Mapping[str, Any],
         ) -> Gateway:
             chosen = catalogue if catalogue is not None else book(alpha.url, beta.url, **(providers or {}))
             return await resources.enter_async_context(
-                running_gateway(chosen, database_url, credit=credit, stall_seconds=stall_seconds, **sections)
+                running_gateway(
+                    chosen, database_url, credit=credit, stall_seconds=stall_seconds, clock=clock, **sections
+                )
             )
 
         yield start

@@ -12,9 +12,10 @@ import functools
 import json
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from multidict import CIMultiDictProxy
 from prometheus_client.parser import text_string_to_metric_families
 
 from billing.money import UNITS_PER_USD, Money, parse_usd
+from middlewares.observe import utc_now
 from providers.catalogue import Catalogue, build
 from proxy.app import Gateway as Process
 from proxy.config import Settings
@@ -309,18 +311,19 @@ async def running_gateway(
     *,
     credit: Money = CREDIT,
     stall_seconds: float = 5.0,
+    clock: Callable[[], datetime] = utc_now,
     **sections: Mapping[str, Any],
 ) -> AsyncIterator[Gateway]:
     """Start a gateway with one account and a key; ``sections`` of settings are laid over QUICK.
 
-    ``stall_seconds``: how long the database may be locked before work is refused.
+    ``stall_seconds``: how long the database may be locked before work is refused. ``clock``: when calls come in.
     """
     path = Path(database_url.removeprefix("sqlite:///"))
     if database_url.startswith("sqlite:") and not path.exists():
         path.write_bytes(empty_books())
     database = open_database(database_url, stall_seconds=stall_seconds)
     migrate(database)
-    process = Process(quick_settings(database_url, **sections), catalogue, database)
+    process = Process(quick_settings(database_url, **sections), catalogue, database, clock=clock)
     # A connection per call: a stream that broke ends its connection, and the next call must not meet it.
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as session:

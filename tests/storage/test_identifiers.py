@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.identifiers import microseconds, new_id, now_microseconds
+from storage.identifiers import microseconds, month_of, new_id, now_microseconds
 
 
 def test_an_id_is_its_prefix_and_32_hex_digits() -> None:
@@ -39,3 +41,25 @@ def test_an_instant_is_in_microseconds() -> None:
 def test_an_aware_instant_is_told_exactly(instant: int) -> None:
     """No microsecond is lost on the way through a float, whatever the date."""
     assert instant == microseconds(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=instant))
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai", "America/St_Johns", "Pacific/Kiritimati"])
+@pytest.mark.parametrize("here", ["UTC", "Asia/Shanghai", "America/St_Johns"])
+def test_a_month_begins_at_midnight_in_utc(zone: str, here: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the microsecond, wherever the machine is and in whatever zone the instant is written; nights on which clocks are
+    set, and New Year, are nothing special."""
+    monkeypatch.setenv("TZ", here)
+    time.tzset()
+    try:
+        for text, month in (
+            ("2027-01-31T23:59:59.999999+00:00", "2027-01"),
+            ("2027-02-01T00:00:00+00:00", "2027-02"),
+            ("2027-03-14T05:30:00+00:00", "2027-03"),
+            ("2026-12-31T23:59:59.999999+00:00", "2026-12"),
+            ("2027-01-01T00:00:00+00:00", "2027-01"),
+            ("2028-02-29T23:59:59.999999+00:00", "2028-02"),
+        ):
+            assert month == month_of(datetime.fromisoformat(text).astimezone(ZoneInfo(zone)))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
