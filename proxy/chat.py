@@ -138,12 +138,12 @@ async def _read_plain(incoming: UpstreamAnswer, offer: Offer, answer: Answer) ->
         raise AnswerUnreadable("the provider's answer is not JSON") from None
     if not isinstance(parsed, dict):
         raise AnswerUnreadable("the provider's answer is not a JSON object")
+    choices = parsed.get("choices")
     # Before anything is raised: what an answer of no use cost is known only from here.
-    answer.tally.take(parsed.get("usage"))
+    _take_usage(parsed, choices, answer)
     hidden = offer.upstream.provider.dialect.read_hidden_error(parsed)
     if hidden is not None:
         raise hidden
-    choices = parsed.get("choices")
     if not isinstance(choices, list) or not choices:
         raise AnswerUnreadable("the provider's answer has no choices")
     produced = False
@@ -155,10 +155,15 @@ async def _read_plain(incoming: UpstreamAnswer, offer: Offer, answer: Answer) ->
             produced = True
             answer.produced_bytes += produced_bytes_of(message)
         answer.finished = answer.finished or choice.get("finish_reason") is not None
-        answer.tally.take(choice.get("usage"))
-    # The answer's own word on usage counts more than that of a choice.
-    answer.tally.take(parsed.get("usage"))
     return document, parsed, Ending.COMPLETE if produced or answer.finished else Ending.NOTHING_PRODUCED
+
+
+def _take_usage(parsed: Mapping[str, Any], choices: object, answer: Answer) -> None:
+    """Usage as the answer tells it, once: what a choice says first, because the answer's own word counts more."""
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict):
+            answer.tally.take(choice.get("usage"))
+    answer.tally.take(parsed.get("usage"))
 
 
 def _passed_on(document: bytes, offer: Offer, key: str) -> bytes:

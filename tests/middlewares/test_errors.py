@@ -65,6 +65,7 @@ STORAGE_EXCEPTIONS = {
     "Conflict": "500",
     "TransactionAborted": "500",
     "LedgerViolation": "500",
+    "NotTogether": "500",
     "SealBroken": "500",
     "SealingUnavailable": "500",
 }
