@@ -34,7 +34,7 @@ def test_a_key_tells_its_state() -> None:
 
 def test_the_books_in_figures() -> None:
     """Numbers of things are numbers, money is decimal strings."""
-    values = dict.fromkeys(plain(Summary(*range(10))), UNITS_PER_USD)
+    values = dict.fromkeys(plain(Summary(*range(16))), UNITS_PER_USD)
     shown = summary_as_json(Summary(**values))
     assert {name for name, value in shown.items() if value == UNITS_PER_USD} == {
         "accounts",
