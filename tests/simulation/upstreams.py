@@ -77,8 +77,8 @@ class Upstreams:
         self.tell = tell
         self.attempts: list[Attempt] = []
         self.calm = False
-        self.bad_day = dice.choice(
-            (frozenset(), frozenset(), frozenset({"standard", "alternative", "lonely"}), frozenset({"dear", "lonely"}))
+        self.away: frozenset[str] = dice.choice(
+            (frozenset(), frozenset(), frozenset({"standard"}), frozenset({"dear"}))
         )
         """Models that fail nearly always, so that their circuits open."""
 
@@ -110,7 +110,7 @@ class Upstreams:
         dice = self._dice
         number = int(body["messages"][0]["content"].split()[1])
         kind = "whole" if self.calm else dice.choice(KINDS)
-        if PUBLIC[body["model"]] in self.bad_day and dice.random() < 0.9:
+        if PUBLIC[body["model"]] in self.away and dice.random() < 0.95:
             kind = "unreachable"
         streamed, limit = body["stream"], body["max_tokens"]
         shape = dice.choice(("last", "last", "every", "zeros", "none", "garbage", "huge", "cached"))

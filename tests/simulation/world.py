@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
+from aiohttp import web, web_app
 
 from proxy.app import Gateway
 from storage.accounts import create_account, set_status
@@ -67,6 +67,8 @@ class World:
     def __init__(self, seed: int, folder: Path, loop: VirtualLoop) -> None:
         self.dice = random.Random(seed)
         self.loop = loop
+        self.bad_day = self.dice.random() < 0.2
+        """One process, one model, and its provider is away: its circuit opens, and calls hold without ever trying."""
         self.path = folder / "books.db"
         self.path.write_bytes(empty_books())
         self.url = f"sqlite:///{self.path}"
@@ -80,6 +82,8 @@ class World:
         self.accounts: list[str] = []
         self.tasks: list[asyncio.Task[Any]] = []
         """Kept, because nobody else holds on to what a dead process was doing."""
+        if self.bad_day:
+            self.upstreams.away = frozenset({"lonely"})
         drains = {"bills_cancelled": self.dice.random() < 0.5}
         self.catalogue = book("http://alpha", "http://beta", alpha=drains)
         free = self.dice.choice((0, 1, 3))
@@ -115,7 +119,9 @@ class World:
     def _body(self, number: int) -> dict[str, Any]:
         dice = self.dice
         body: dict[str, Any] = {
-            "model": dice.choice(("standard", "standard", "lonely", "alternative", "dear")),
+            "model": "lonely"
+            if self.bad_day
+            else dice.choice(("standard", "standard", "lonely", "alternative", "dear")),
             "messages": [{"role": "user", "content": f"call {number} {'x' * dice.randint(0, 60)}"}],
             "stream": dice.random() < 0.65,
         }
@@ -165,7 +171,7 @@ class World:
         dice = self.dice
         self.open_accounts()
         self.witness.check(False)
-        for number in range(dice.randint(1, 3)):
+        for number in range(1 if self.bad_day else dice.randint(1, 3)):
             node = self.start_node(f"node{number}")
             await self.in_process(node, node.start())
         for node in self.nodes:
@@ -316,6 +322,8 @@ def run_seed(seed: int) -> list[str]:
         return world.trace
     finally:
         loop.close()
+        # aiohttp remembers the last thousand handlers it put together, and with each a whole gateway.
+        web_app._cached_build_middleware.cache_clear()
         shutil.rmtree(folder)
 
 
