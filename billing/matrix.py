@@ -31,6 +31,10 @@ class Ending(Enum):
     """The gateway's process ended before the call did, so nobody knows what the caller received."""
 
 
+PAID_ENDINGS: Final = frozenset({Ending.COMPLETE, Ending.CLIENT_LEFT})
+"""The endings after which the account pays for what it received; all others are free to it."""
+
+
 class UsageSource:
     """Where the token counts of a billing-log row come from."""
 
@@ -73,7 +77,7 @@ def decide(
     completion tokens it was allowed to produce, beyond which no estimate goes; ``unreported_bytes`` what of the text no
     report can have spoken of, because it came later.
     """
-    if ending is Ending.COMPLETE or ending is Ending.CLIENT_LEFT:
+    if ending in PAID_ENDINGS:
         # Some providers report zeros until the end; a client who leaves before it has still received what came, and a
         # stream that ends without the real report has still given what came after the zeros.
         untold = unreported_bytes if ending is Ending.COMPLETE else produced_bytes

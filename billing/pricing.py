@@ -8,7 +8,7 @@ once, half up, to 10⁻⁸ USD.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
 from functools import cached_property
 from typing import Final
@@ -31,6 +31,9 @@ _SMALLEST: Final = Decimal(1).scaleb(-12)
 PLAIN_RULE: Final = "plain"
 """How receipts name a price that depends neither on the hour nor on the prompt's length."""
 
+ORIGINAL: Final = 1
+"""The revision of a price that corrects no other."""
+
 
 class InvalidPrice(ValueError):
     """A price or percentage that is no exact number, negative, too large, or finer than 12 decimals."""
@@ -40,6 +43,11 @@ def rate(usd_per_million_tokens: Decimal | int) -> int:
     """A price in USD per million tokens as 10⁻¹⁸ USD per token, exactly. Raises InvalidPrice."""
     price = _exact(usd_per_million_tokens, LARGEST_PRICE, "a price")
     return int(price * _RATE_UNITS_PER_USD_PER_MILLION)
+
+
+def format_rate(rate_units: int) -> str:
+    """A rate as USD per million tokens, exactly, without trailing zeros: the inverse of `rate`."""
+    return f"{(Decimal(rate_units) / _RATE_UNITS_PER_USD_PER_MILLION).normalize():f}"
 
 
 def _exact(value: Decimal | int, largest: int, what: str) -> Decimal:
@@ -95,7 +103,11 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Rates for certain minutes of certain weekdays, in UTC."""
+    """Rates for certain minutes of certain weekdays, as clocks in ``zone`` show them.
+
+    Where clocks are put forward, the hour that is skipped is in no window; where they are put back, the hour that comes
+    twice is in its window both times.
+    """
 
     days: frozenset[int]
     """ISO weekdays, Monday is 1."""
@@ -104,29 +116,46 @@ class Window:
     end_minute: int
     """Minutes since midnight, exclusive; after start_minute."""
     except_dates: frozenset[date]
-    """UTC dates on which the window does not apply (public holidays)."""
+    """Dates in ``zone`` on which the window does not apply (public holidays)."""
     rates: Rates
+    zone: tzinfo = UTC
+    """Whose clocks, weekdays and dates count."""
 
     @property
     def rule(self) -> str:
-        """How receipts name it: ``window:01:00-04:00``, in UTC."""
+        """How receipts name it: ``window:01:00-04:00`` in UTC, elsewhere ``window:09:00-12:00@Asia/Shanghai``."""
         start, end = divmod(self.start_minute, 60), divmod(self.end_minute, 60)
-        return f"window:{start[0]:02d}:{start[1]:02d}-{end[0]:02d}:{end[1]:02d}"
+        hours = f"window:{start[0]:02d}:{start[1]:02d}-{end[0]:02d}:{end[1]:02d}"
+        return hours if str(self.zone) == "UTC" else f"{hours}@{self.zone}"
 
     def covers(self, instant: datetime) -> bool:
         """Whether ``instant`` (aware) lies in the window."""
-        utc = instant.astimezone(UTC)
-        minute = utc.hour * 60 + utc.minute
+        local = instant.astimezone(self.zone)
+        minute = local.hour * 60 + local.minute
         return (
             self.start_minute <= minute < self.end_minute
-            and utc.isoweekday() in self.days
-            and utc.date() not in self.except_dates
+            and local.isoweekday() in self.days
+            and local.date() not in self.except_dates
         )
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """Plain rates, and others for long prompts or for certain hours."""
+
+    rates: Rates
+    tiers: tuple[Tier, ...] = ()
+    """Ascending by length."""
+    windows: tuple[Window, ...] = ()
+
+    def applied_at(self, instant: datetime, prompt_tokens: int) -> tuple[str, Rates]:
+        """The rule and the rates of a request that starts at ``instant``: window first, then tier, then plain."""
+        return _applied(self, instant, prompt_tokens)
+
+
+@dataclass(frozen=True, slots=True)
 class Price:
-    """One dated row of the price book: plain rates, dearer or cheaper ones for long prompts or certain hours."""
+    """One dated row of the price book: what we sell at, and what it costs us where that differs."""
 
     version: str
     """Names the row for good: model, provider and date."""
@@ -134,8 +163,15 @@ class Price:
     rates: Rates
     tiers: tuple[Tier, ...] = ()
     windows: tuple[Window, ...] = ()
-    cost: Rates | None = None
-    """What the provider charges us, where that differs from what we sell at."""
+    cost: Schedule | None = None
+    """What the provider charges us, where that differs from what we sell at; with tiers and windows of its own."""
+    revision: int = ORIGINAL
+    """Above 1 for a row that corrects what an earlier one said."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """What we sell at, without its date."""
+        return Schedule(self.rates, self.tiers, self.windows)
 
     def rates_at(self, instant: datetime, prompt_tokens: int) -> Rates:
         """The rates of a request that starts at ``instant`` with ``prompt_tokens``: window first, then tier, then plain."""
@@ -143,14 +179,7 @@ class Price:
 
     def applied_at(self, instant: datetime, prompt_tokens: int) -> tuple[str, Rates]:
         """The same, with the name of the rule that chose them: ``plain``, ``tier:256000`` or ``window:01:00-04:00``."""
-        for window in self.windows:
-            if window.covers(instant):
-                return window.rule, window.rates
-        chosen: tuple[str, Rates] = PLAIN_RULE, self.rates
-        for tier in self.tiers:
-            if prompt_tokens > tier.above_prompt_tokens:
-                chosen = tier.rule, tier.rates
-        return chosen
+        return _applied(self, instant, prompt_tokens)
 
     def dearest_rates(self, instant: datetime, prompt_token_bound: int) -> Rates:
         """For every kind of token the most it can cost if the prompt has at most ``prompt_token_bound`` tokens.
@@ -172,11 +201,22 @@ class Price:
 
     def upstream_rates_at(self, instant: datetime, prompt_tokens: int) -> Rates:
         """What the provider charges us for such a request."""
-        return self.cost if self.cost is not None else self.rates_at(instant, prompt_tokens)
+        return _applied(self.cost or self, instant, prompt_tokens)[1]
+
+
+def _applied(schedule: Schedule | Price, instant: datetime, prompt_tokens: int) -> tuple[str, Rates]:
+    for window in schedule.windows:
+        if window.covers(instant):
+            return window.rule, window.rates
+    chosen: tuple[str, Rates] = PLAIN_RULE, schedule.rates
+    for tier in schedule.tiers:
+        if prompt_tokens > tier.above_prompt_tokens:
+            chosen = tier.rule, tier.rates
+    return chosen
 
 
 def price_at(prices: tuple[Price, ...], instant: datetime) -> Price | None:
-    """The latest of ``prices`` (ascending by date) that is in force at ``instant``; None before the first."""
+    """The latest of ``prices`` (ascending by date and revision) that is in force at ``instant``; None before the first."""
     in_force = None
     for price in prices:
         if price.effective_from > instant:

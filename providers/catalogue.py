@@ -18,6 +18,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final
 
+from billing.price_book import PriceBook, upstream_name
 from billing.pricing import Price
 
 # Named twice on purpose: whoever reads the operator's file explains its faults by this schema.
@@ -131,6 +132,16 @@ class Catalogue:
         """The model of this public name or alias, spelled exactly so."""
         return self.names.get(name)
 
+    def price_book(self) -> PriceBook:
+        """All prices of all upstreams, by the names that begin their versions."""
+        return PriceBook(
+            {
+                upstream_name(model.id, upstream.provider.name, upstream.upstream_model): upstream.prices
+                for model in self.models.values()
+                for upstream in model.upstreams
+            }
+        )
+
     def unknown_equivalents(self) -> list[tuple[str, str]]:
         """Stand-ins that are named but not for sale here, each behind the model that names it: they are passed over, so that
         a short catalogue may keep the names of a long one."""
@@ -227,8 +238,14 @@ def _price_faults(place: Place, rows: tuple[PriceRow, ...], instant: datetime) -
     elif starts[0] > instant:
         yield place, f"no price is in force today; the first begins at {starts[0].isoformat()}"
     for index, row in enumerate(rows):
-        if any(row.effective_from.date() == other.effective_from.date() for other in rows[:index]):
-            yield (*place, index, "from"), "another price of this model begins on the same day"
+        if any(_same_version(row, other) for other in rows[:index]):
+            sentence = "another price of this model begins on the same day; a correction of it has another `revision`"
+            yield (*place, index, "from"), sentence
+
+
+def _same_version(row: PriceRow, other: PriceRow) -> bool:
+    days = {one.effective_from.astimezone(UTC).date() for one in (row, other)}
+    return len(days) == 1 and row.revision == other.revision
 
 
 def _name_faults(file: CatalogueFile) -> Iterator[tuple[Place, str]]:
@@ -281,12 +298,12 @@ def _model(name: str, row: ModelRow, providers: Mapping[str, ProviderEntry]) -> 
 
 def _upstream(name: str, row: UpstreamRow, providers: Mapping[str, ProviderEntry], *, reasoning: bool) -> Upstream:
     upstream_model = row.upstream_model or name
-    prices = [price.price(f"{name}:{row.provider}/{upstream_model}") for price in row.prices]
+    prices = [price.price(upstream_name(name, row.provider, upstream_model)) for price in row.prices]
     return Upstream(
         provider=providers[row.provider],
         upstream_model=upstream_model,
         force=MappingProxyType(dict(row.force)),
-        prices=tuple(sorted(prices, key=lambda price: price.effective_from)),
+        prices=tuple(sorted(prices, key=lambda price: (price.effective_from, price.revision))),
         reasoning=reasoning,
     )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import zoneinfo
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
@@ -19,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from billing.pricing import Price, Rates, Tier, Window, rate
+from billing.pricing import ORIGINAL, Price, Rates, Schedule, Tier, Window, rate
 
 StreamMode = Literal["native", "simulated"]
 Capability = Literal[
@@ -59,11 +60,27 @@ def _minute(clock: object) -> object:
         minute = int(clock[:2]) * 60 + int(clock[3:])
         if int(clock[3:]) < 60 and minute <= 24 * 60:
             return minute
-    raise ValueError('a time of day in UTC such as "06:30" was expected')
+    raise ValueError('a time of day such as "06:30" was expected')
+
+
+def _time_zone(name: str) -> str:
+    """The name of a zone that this machine knows. Whoever lacks the data of all zones is told so, not that one is unknown."""
+    if name == "UTC":
+        return name
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        if not zoneinfo.available_timezones():
+            raise ValueError(
+                "this machine has no time zone data, so only UTC can be used: install the package tzdata"
+            ) from None
+        raise ValueError('the name of a time zone such as "Asia/Shanghai" was expected') from None
+    return name
 
 
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 Minute = Annotated[int, BeforeValidator(_minute)]
+TimeZone = Annotated[str, StringConstraints(max_length=100), AfterValidator(_time_zone)]
 Name = Annotated[str, StringConstraints(pattern=r"^\S+$", max_length=LONGEST_NAME)]
 Usd = Annotated[Decimal, Field(ge=0, decimal_places=12, allow_inf_nan=False)]
 """USD per million tokens."""
@@ -98,12 +115,18 @@ class TierRow(RatesRow):
 
 
 class WindowRow(RatesRow):
-    """Rates of certain hours of certain days, in UTC; days count from Monday = 1."""
+    """Rates of certain hours of certain days, by the clocks of ``time_zone``; days count from Monday = 1."""
 
     days: Annotated[frozenset[Annotated[int, Field(ge=1, le=7)]], Field(min_length=1)]
     start: Minute = Field(alias="from")
     end: Minute = Field(alias="to")
     except_dates: frozenset[date] = frozenset()
+    time_zone: TimeZone = "UTC"
+
+    @property
+    def zone(self) -> tzinfo:
+        """Whose clocks, days and dates count; UTC needs no data of zones."""
+        return UTC if self.time_zone == "UTC" else zoneinfo.ZoneInfo(self.time_zone)
 
     @model_validator(mode="after")
     def _forward(self) -> WindowRow:
@@ -112,34 +135,54 @@ class WindowRow(RatesRow):
         return self
 
 
-class PriceRow(RatesRow):
-    """What we sell at from a date on, and under ``cost`` what it costs us, where that differs."""
+class ScheduleRow(RatesRow):
+    """Plain rates, with others for long prompts and for certain hours."""
 
-    effective_from: Instant = Field(alias="from")
     tiers: tuple[TierRow, ...] = ()
     windows: tuple[WindowRow, ...] = ()
-    cost: RatesRow | None = None
 
     @model_validator(mode="after")
-    def _ascending(self) -> PriceRow:
+    def _ascending(self) -> ScheduleRow:
         bounds = [tier.above_prompt_tokens for tier in self.tiers]
         if any(later <= earlier for earlier, later in itertools.pairwise(bounds)):
             raise ValueError("tiers must be listed by ascending above_prompt_tokens")
         return self
 
-    def price(self, upstream_name: str) -> Price:
-        """The row for ``upstream_name`` (model:provider/upstream model), which begins its version."""
-        start = self.effective_from.astimezone(UTC)
-        return Price(
-            version=f"{upstream_name}@{start.date().isoformat()}",
-            effective_from=start,
+    def schedule(self) -> Schedule:
+        """The row in the unit of the price arithmetic."""
+        return Schedule(
             rates=self.rates(),
             tiers=tuple(Tier(tier.above_prompt_tokens, tier.rates()) for tier in self.tiers),
             windows=tuple(
-                Window(window.days, window.start, window.end, window.except_dates, window.rates())
+                Window(window.days, window.start, window.end, window.except_dates, window.rates(), window.zone)
                 for window in self.windows
             ),
-            cost=self.cost.rates() if self.cost is not None else None,
+        )
+
+
+class PriceRow(ScheduleRow):
+    """What we sell at from a date on, and under ``cost`` what it costs us, where that differs.
+
+    A ``revision`` above 1 marks a row that corrects prices which calls were already charged at.
+    """
+
+    effective_from: Instant = Field(alias="from")
+    revision: PositiveInt = ORIGINAL
+    cost: ScheduleRow | None = None
+
+    def price(self, upstream_name: str) -> Price:
+        """The row for ``upstream_name`` (model:provider/upstream model), which begins its version."""
+        start = self.effective_from.astimezone(UTC)
+        version = f"{upstream_name}@{start.date().isoformat()}"
+        sold = self.schedule()
+        return Price(
+            version=version if self.revision == ORIGINAL else f"{version}.{self.revision}",
+            effective_from=start,
+            rates=sold.rates,
+            tiers=sold.tiers,
+            windows=sold.windows,
+            cost=self.cost.schedule() if self.cost is not None else None,
+            revision=self.revision,
         )
 
 

@@ -96,8 +96,7 @@ class CallRow:
         shown = _plain(self, _CALL_FIELDS)
         for name in ("held", "provider_cost", "fee", "cost", "absorbed", "balance_after"):
             shown[name] = format_usd(shown[name])
-        instant = datetime.fromtimestamp(self.created // 1_000_000, UTC)
-        shown["created"] = f"{instant:%Y-%m-%dT%H:%M:%S}.{self.created % 1_000_000:06d}Z"
+        shown["created"] = shown_instant(self.created)
         shown["attempts"] = [attempt.to_json() for attempt in self.attempts]
         return shown
 
@@ -107,6 +106,12 @@ _CALL_FIELDS = tuple(field.name for field in fields(CallRow) if field.name != "a
 _attempt_values = attrgetter(*_ATTEMPT_FIELDS)
 _call_values = attrgetter(*_CALL_FIELDS[:-1])
 assert _CALL_FIELDS[-1] == "balance_after", "insert_call puts it last"
+
+
+def shown_instant(microseconds: int) -> str:
+    """Microseconds since 1970 as ISO 8601 in UTC, all six decimals."""
+    instant = datetime.fromtimestamp(microseconds // 1_000_000, UTC)
+    return f"{instant:%Y-%m-%dT%H:%M:%S}.{microseconds % 1_000_000:06d}Z"
 
 
 def _placeholders(count: int) -> str:

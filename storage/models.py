@@ -98,6 +98,8 @@ Entry.add_index(
         Entry.credit, Entry.created, where=SQL("substr(credit, 1, 9) = 'customer:'"), name="entry_credit_customer"
     )
 )
+# What corrects calls, by the call.
+Entry.add_index(Entry.index(Entry.reference, where=SQL("kind = 'adjustment'"), name="entry_adjustment"))
 
 
 class Hold(Model):

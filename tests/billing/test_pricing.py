@@ -22,6 +22,7 @@ from billing.pricing import (
     InvalidPrice,
     Price,
     Rates,
+    Schedule,
     Tier,
     Window,
     affordable_completion_tokens,
@@ -218,7 +219,7 @@ def test_what_the_provider_charges_us() -> None:
     cost = rates("0.5", "0.5")
 
     assert rates("2", "6") == TIERED.upstream_rates_at(MONDAY, 2001)
-    assert cost == replace(WINDOWED, cost=cost).upstream_rates_at(MONDAY.replace(hour=2), 2001)
+    assert cost == replace(WINDOWED, cost=Schedule(cost)).upstream_rates_at(MONDAY.replace(hour=2), 2001)
 
 
 def test_the_price_in_force_is_the_latest_that_has_begun() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from billing.pricing import Price, Rates, price_at
+from billing.pricing import Price, Rates, Schedule, price_at
 from providers.catalogue import DIALECTS, Catalogue, CatalogueFaults, Upstream, build, load_shipped, reference_faults
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -105,8 +105,10 @@ def test_the_documented_example() -> None:
         rates=Rates(
             input=140_000_000_000, output=280_000_000_000, cached_input=14_000_000_000, cache_write=140_000_000_000
         ),
-        cost=Rates(
-            input=150_000_000_000, output=600_000_000_000, cached_input=150_000_000_000, cache_write=150_000_000_000
+        cost=Schedule(
+            Rates(
+                input=150_000_000_000, output=600_000_000_000, cached_input=150_000_000_000, cache_write=150_000_000_000
+            )
         ),
     )
     provider = catalogue.providers["deepseek"]
@@ -273,7 +275,7 @@ PRICES = ("models", "deepseek-chat", "prices")
             ("models", "qwen-max", "prices", 1, "from"),
             datetime(2026, 10, 1, 8, tzinfo=UTC),
             ("models", "qwen-max", "upstreams", 0, "prices", 1, "from"),
-            "another price of this model begins on the same day",
+            "another price of this model begins on the same day; a correction of it has another `revision`",
         ),
     ],
 )
@@ -374,7 +376,7 @@ def test_nothing_shipped_sells_below_cost(shipped: Catalogue) -> None:
         for name, price in _rows(shipped)
         if price.cost is not None
         for kind in ("input", "output", "cached_input", "cache_write")
-        if getattr(price.rates, kind) < getattr(price.cost, kind)
+        if getattr(price.rates, kind) < getattr(price.cost.rates, kind)
     ]
 
     assert [] == below

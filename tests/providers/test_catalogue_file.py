@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from billing.pricing import Rates
+from billing.pricing import Rates, Schedule
 from providers.catalogue_file import CatalogueFile, PriceRow
 
 PRICE = {"from": date(2026, 1, 1), "input": Decimal("0.14"), "output": Decimal("0.28")}
@@ -131,7 +131,7 @@ def test_a_price_row_in_full() -> None:
         window.except_dates,
     )
     assert 300_000_000_000 == window.rates.cached_input
-    assert Rates(0, 0, 0, 0) == price.cost
+    assert Schedule(Rates(0, 0, 0, 0)) == price.cost
 
 
 @pytest.mark.parametrize(
