@@ -215,7 +215,7 @@ def _truth(found: object) -> bool:
 def _money(found: object) -> Money:
     """An amount in its one spelling, so that no other text can stand for the same receipt."""
     try:
-        amount = parse_usd(_text(found))
+        amount = parse_usd(found) if isinstance(found, str) else -1
     except InvalidAmount:
         amount = -1
     if amount < 0 or format_usd(amount) != found:

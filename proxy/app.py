@@ -165,7 +165,7 @@ class Gateway:
     def _call_chain(self) -> list[Middleware]:
         """From `observe` on: what happens to calls that cost money; the two before it stand around every route."""
         settings = self._settings
-        fee, byok_fee = Fee.percent(settings.billing.fee_percent), Fee.percent(settings.billing.byok_fee_percent)
+        fee, byok_fee = Fee.percent(settings.billing.usage_fee_percent), Fee.percent(settings.billing.byok_fee_percent)
         budget_settings = BudgetSettings(fee, byok_fee, settings.billing.byok_free_requests_per_month)
         instruments = self._instruments
         return [

@@ -138,11 +138,9 @@ class BillingSettings(Section):
     fee_percent: Percent = Field(
         default=Decimal("5.5"), description="Added to the provider's price of every standard call."
     )
-    fee_on: Annotated[
-        Literal["usage", "recharge"], AfterValidator(only("usage", "this version takes its fee on usage"))
-    ] = Field(
+    fee_on: Literal["usage", "recharge"] = Field(
         default="usage",
-        description="Where the fee is taken: on usage, or on recharges; this version takes it on usage.",
+        description='Where the fee is taken: "usage" adds it to every standard call, "recharge" leaves calls without.',
     )
     byok_fee_percent: Percent = Field(
         default=Decimal(5), description="Share of the list price taken for a call on the caller's own provider key."
@@ -160,6 +158,11 @@ class BillingSettings(Section):
     refund_window_days: Whole = Field(
         default=14, ge=0, le=36_500, description="For how many days the unspent part of a recharge can be given back."
     )
+
+    @property
+    def usage_fee_percent(self) -> Decimal:
+        """What is added to the price of a standard call."""
+        return self.fee_percent if self.fee_on == "usage" else Decimal(0)
 
     @pydantic.model_validator(mode="after")
     def _recharges_have_room(self) -> BillingSettings:

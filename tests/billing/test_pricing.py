@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import assume, given, settings
@@ -31,6 +32,7 @@ from billing.pricing import (
     cap,
     charge,
     charge_fee_only,
+    format_rate,
     price_at,
     rate,
 )
@@ -164,6 +166,8 @@ def test_the_dearest_rates_are_those_of_every_tier_in_reach(prompt_token_bound: 
     assert rates(*expected) == TIERED.dearest_rates(MONDAY, prompt_token_bound)
 
 
+_RATE_UNITS = st.integers(0, 10**21)
+
 PEAK = Window(frozenset({1, 2, 3, 4, 5}), 60, 240, frozenset({date(2026, 1, 6)}), rates("9", "9"))
 WINDOWED = replace(TIERED, windows=(PEAK, replace(PEAK, start_minute=0, rates=rates("8", "8"))))
 
@@ -190,6 +194,45 @@ WINDOWED = replace(TIERED, windows=(PEAK, replace(PEAK, start_minute=0, rates=ra
 def test_a_window_covers_its_minutes_in_utc(instant: datetime, covered: bool) -> None:
     """From its first minute up to, not including, its last; on its weekdays; not on holidays; in UTC wherever one is."""
     assert covered == PEAK.covers(instant)
+
+
+SHANGHAI_MONDAY = Window(
+    frozenset({1}), 0, 60, frozenset({date(2026, 1, 12)}), rates("9", "9"), ZoneInfo("Asia/Shanghai")
+)
+NIGHT = Window(frozenset(range(1, 8)), 120, 180, frozenset(), rates("9", "9"), ZoneInfo("Europe/Berlin"))
+
+
+@pytest.mark.parametrize(
+    ("window", "instant", "covered"),
+    [
+        # 29 March 2026: clocks go from 02:00 to 03:00 at 01:00 UTC, so the hour from two to three does not come.
+        (NIGHT, datetime(2026, 3, 29, 0, 59, 59, tzinfo=UTC), False),
+        (NIGHT, datetime(2026, 3, 29, 1, 0, tzinfo=UTC), False),
+        (replace(NIGHT, start_minute=180, end_minute=181), datetime(2026, 3, 29, 1, 0, tzinfo=UTC), True),
+        # 25 October 2026: clocks go from 03:00 back to 02:00 at 01:00 UTC, so the same hour comes twice.
+        (NIGHT, datetime(2026, 10, 24, 23, 59, 59, tzinfo=UTC), False),
+        (NIGHT, datetime(2026, 10, 25, 0, 0, tzinfo=UTC), True),
+        (NIGHT, datetime(2026, 10, 25, 1, 59, 59, tzinfo=UTC), True),
+        (NIGHT, datetime(2026, 10, 25, 2, 0, tzinfo=UTC), False),
+        # In summer two in the morning is midnight in UTC, in winter one hour later.
+        (NIGHT, datetime(2026, 7, 1, 0, 0, tzinfo=UTC), True),
+        (NIGHT, datetime(2026, 12, 1, 0, 0, tzinfo=UTC), False),
+        (NIGHT, datetime(2026, 12, 1, 1, 0, tzinfo=UTC), True),
+        # Weekday and date are those of the zone: 16:30 UTC on Sunday is half past midnight on Monday in Shanghai.
+        (SHANGHAI_MONDAY, datetime(2026, 1, 4, 16, 30, tzinfo=UTC), True),
+        (SHANGHAI_MONDAY, datetime(2026, 1, 5, 16, 30, tzinfo=UTC), False),
+        (SHANGHAI_MONDAY, datetime(2026, 1, 11, 16, 30, tzinfo=UTC), False),
+    ],
+)
+def test_a_window_goes_by_the_clocks_of_its_zone(window: Window, instant: datetime, covered: bool) -> None:
+    """Also in the nights in which those are put forward or back; its weekdays and holidays are the zone's."""
+    assert covered == window.covers(instant)
+
+
+def test_the_rule_names_the_zone_where_it_is_not_utc() -> None:
+    """So that a receipt says whose clocks counted."""
+    assert "window:02:00-03:00@Europe/Berlin" == NIGHT.rule
+    assert "window:01:00-04:00" == PEAK.rule
 
 
 def test_a_window_to_midnight_covers_the_last_minute() -> None:
@@ -220,6 +263,23 @@ def test_what_the_provider_charges_us() -> None:
 
     assert rates("2", "6") == TIERED.upstream_rates_at(MONDAY, 2001)
     assert cost == replace(WINDOWED, cost=Schedule(cost)).upstream_rates_at(MONDAY.replace(hour=2), 2001)
+
+
+def test_the_cost_may_have_tiers_and_windows_of_its_own() -> None:
+    """They are independent of those of the price."""
+    tier, window = Tier(1000, rates("0.6", "0.6")), replace(PEAK, rates=rates("0.7", "0.7"))
+    price = replace(TIERED, cost=Schedule(rates("0.5", "0.5"), (tier,), (window,)))
+
+    assert rates("0.5", "0.5") == price.upstream_rates_at(MONDAY, 1000)
+    assert rates("0.6", "0.6") == price.upstream_rates_at(MONDAY, 1001)
+    assert rates("0.7", "0.7") == price.upstream_rates_at(MONDAY.replace(hour=2), 1001)
+    assert rates("3", "1") == price.rates_at(MONDAY.replace(hour=2), 1001)
+
+
+@given(_RATE_UNITS)
+def test_a_rate_is_written_as_it_is_read(units: int) -> None:
+    """Exactly, whatever its size."""
+    assert units == rate(Decimal(format_rate(units)))
 
 
 def test_the_price_in_force_is_the_latest_that_has_begun() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
+import zoneinfo
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -77,6 +79,10 @@ W0 = (*P0, "windows", 0)
         (file_with(window_with(to="03:60")), (*W0, "to")),
         (file_with(window_with(to="01:00")), W0),
         (file_with(window_with(except_dates=["christmas"])), (*W0, "except_dates", 0)),
+        (file_with(window_with(time_zone="Mars/Olympus")), (*W0, "time_zone")),
+        (file_with(window_with(time_zone="../../etc/passwd")), (*W0, "time_zone")),
+        (file_with(price_with(revision=0)), (*P0, "revision")),
+        (file_with(price_with(cost={"input": 1, "output": 1, "from": "2026-01-01"})), (*P0, "cost", "from")),
     ],
 )
 def test_every_fault_of_form_has_its_place(raw: dict[str, Any], place: tuple[str | int, ...]) -> None:
@@ -168,3 +174,44 @@ def test_ways_to_serve_a_model() -> None:
         "one": [((), "p", None, Decimal("0.14"))],
         "many": [(("upstreams", 0), "p", None, Decimal("0.14")), (("upstreams", 1), "q", "x", Decimal(9))],
     } == ways
+
+
+def test_a_window_may_have_a_time_zone_and_the_cost_its_own_schedule() -> None:
+    """UTC is what is meant where none is named."""
+    window = {"days": [1], "from": "01:00", "to": "04:00", "input": 1, "output": 1}
+    row = {**PRICE, "windows": [window, {**window, "time_zone": "Asia/Shanghai"}]}
+    cost = {
+        "input": 1,
+        "output": 2,
+        "windows": [window],
+        "tiers": [{"above_prompt_tokens": 9, "input": 3, "output": 4}],
+    }
+
+    price = PriceRow.model_validate({**row, "cost": cost}).price("m:p/u")
+
+    assert ["UTC", "Asia/Shanghai"] == [str(one.zone) for one in price.windows]
+    assert price.cost is not None
+    assert (("window:01:00-04:00",), (9,)) == (
+        tuple(one.rule for one in price.cost.windows),
+        tuple(one.above_prompt_tokens for one in price.cost.tiers),
+    )
+
+
+def test_a_machine_without_time_zone_data_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that the zone is unknown; and UTC needs no data."""
+    monkeypatch.setitem(sys.modules, "tzdata", None)
+    paths = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath(to=[])
+    zoneinfo.ZoneInfo.clear_cache()
+    try:
+        CatalogueFile.model_validate(file_with(window_with(time_zone="UTC")))
+        with pytest.raises(ValidationError, match="install the package tzdata"):
+            CatalogueFile.model_validate(file_with(window_with(time_zone="Asia/Shanghai")))
+    finally:
+        zoneinfo.reset_tzpath(to=paths)
+
+
+def test_a_correction_has_a_version_of_its_own() -> None:
+    """So that receipts can name the row that it corrects."""
+    assert "m:p/u@2026-01-01" == PriceRow.model_validate(PRICE).price("m:p/u").version
+    assert "m:p/u@2026-01-01.2" == PriceRow.model_validate({**PRICE, "revision": 2}).price("m:p/u").version

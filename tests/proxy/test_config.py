@@ -199,10 +199,6 @@ FAULTS = [
     ("[billing]\nfee_percent = 'much'", "2: billing.fee_percent: expected a number, found 'much'"),
     ("[billing]\nfee_percent = -1", "2: billing.fee_percent: expected a number of at least 0, found -1"),
     ("[billing]\nfee_percent = nan", "2: billing.fee_percent: expected a finite number, found NaN"),
-    (
-        "[billing]\nfee_on = 'recharge'",
-        "2: billing.fee_on: expected 'usage', because this version takes its fee on usage, found 'recharge'",
-    ),
     ("[billing]\nfee_on = 'never'", "2: billing.fee_on: expected 'usage' or 'recharge', found 'never'"),
     (
         "[billing]\nminimum_recharge_usd = 0.001",
@@ -436,3 +432,11 @@ def test_a_variable_elsewhere_that_is_not_set_is_pointed_out(folder: Path) -> No
     """Also where emptiness switches nothing off."""
     catalogue = CATALOGUE.replace("context", 'description = "Runs in ${PLACE}"\ncontext')
     assert "PLACE is not set: models.deepseek-chat.description lacks it" in warnings_of(catalogue=catalogue)
+
+
+def test_the_fee_on_recharges_leaves_calls_without() -> None:
+    """Never both: the percentage stays known, and calls do not carry it."""
+    usage = Settings.model_validate({"billing": {"fee_percent": Decimal("5.5")}}).billing
+    recharge = Settings.model_validate({"billing": {"fee_percent": Decimal("5.5"), "fee_on": "recharge"}}).billing
+
+    assert (Decimal("5.5"), Decimal(0)) == (usage.usage_fee_percent, recharge.usage_fee_percent)
