@@ -12,7 +12,7 @@ from proxy import credit_commands
 from proxy.answers import account_as_json, key_as_json, plain, summary_as_json
 from proxy.command_line import CommandFailed, CommandGroup, Options, answer_with, faults_as_json, foreign_packages
 from proxy.opening import account_of, load, open_books, session
-from proxy.price_commands import receipt
+from proxy.price_commands import prices, receipt
 from proxy.report_commands import report
 
 LATEST_CALLS = 10
@@ -154,6 +154,7 @@ def audit(context: click.Context, options: Options) -> None:
 
 main.add_command(report)
 main.add_command(receipt)
+main.add_command(prices)
 
 
 # --- accounts and keys --------------------------------------------------------------------------------------------------

@@ -293,6 +293,15 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Loa
     return Loaded(settings, catalogue, warnings)
 
 
+def load_catalogue(path: Path) -> Catalogue:
+    """Another catalogue than the one in force, checked as that is. Raises ConfigurationFaults."""
+    faults: list[Fault] = []
+    book = _read(path, os.environ, faults)
+    if book.broken or (catalogue := _catalogue(book, faults)) is None or faults:
+        raise ConfigurationFaults(faults)
+    return catalogue
+
+
 def _shipped_catalogue() -> Path:
     return Path(str(importlib.resources.files("providers").joinpath("catalogue.toml")))
 

@@ -169,8 +169,11 @@ _SUMMARY = f"""SELECT
         - COALESCE(SUM(CASE WHEN substr(debit, 1, 9) = 'customer:' THEN amount ELSE 0 END), 0)
         FROM entry WHERE kind NOT IN {_CALL_KINDS}),
     (SELECT COALESCE(SUM(cost), 0) FROM call),
-    (SELECT COALESCE(SUM(amount), 0) FROM entry WHERE substr(credit, 1, 8) = 'revenue:' AND debit <> 'absorbed'),
-    (SELECT COALESCE(SUM(amount), 0) FROM entry WHERE debit = 'absorbed'),
+    (SELECT COALESCE(SUM(CASE WHEN substr(credit, 1, 8) = 'revenue:' THEN amount ELSE -amount END), 0) FROM entry
+        WHERE (substr(credit, 1, 8) = 'revenue:' AND debit <> 'absorbed')
+            OR (substr(debit, 1, 8) = 'revenue:' AND credit <> 'absorbed')),
+    (SELECT COALESCE(SUM(CASE WHEN debit = 'absorbed' THEN amount ELSE -amount END), 0) FROM entry
+        WHERE debit = 'absorbed' OR credit = 'absorbed'),
     {", ".join(f"(SELECT {total})" for total in EQUATION)}"""
 
 

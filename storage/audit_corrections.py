@@ -56,6 +56,24 @@ CORRECTION_CHECKS: Final = (
     ),
     (
         "entry {id}",
+        "a re-rating belongs to the call {found}, which is not in the billing log",
+        """SELECT entry.id, 'a call', entry.reference FROM entry LEFT JOIN call ON call.request_id = entry.reference
+            WHERE entry.kind = 'adjustment' AND substr(entry.id, 1, 7) = 'rerate:' AND call.request_id IS NULL
+            ORDER BY entry.id""",
+    ),
+    (
+        "call {id}",
+        "it cost {expected}, and re-ratings gave back {found}",
+        """SELECT call.request_id, call.cost, SUM(CASE WHEN entry.credit = 'customer:' || call.account_id THEN entry.amount
+                WHEN entry.debit = 'customer:' || call.account_id THEN -entry.amount ELSE 0 END) AS back
+            FROM entry JOIN call ON call.request_id = entry.reference WHERE entry.kind = 'adjustment'
+            GROUP BY call.request_id, call.cost
+            HAVING SUM(CASE WHEN entry.credit = 'customer:' || call.account_id THEN entry.amount
+                WHEN entry.debit = 'customer:' || call.account_id THEN -entry.amount ELSE 0 END) > call.cost
+            ORDER BY call.request_id""",
+    ),
+    (
+        "entry {id}",
         "only an expiry and its undoing touch the ledger account expired, not {found}",
         """SELECT id, 'expiry or restore', kind FROM entry
             WHERE (credit = 'expired' AND kind <> 'expiry') OR (debit = 'expired' AND kind <> 'restore') ORDER BY id""",

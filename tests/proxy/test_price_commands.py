@@ -193,3 +193,60 @@ def test_a_model_without_a_price_cannot_be_loaded(prices: list[dict[str, Any]], 
     providers = {"alpha": {"dialect": "openai", "base_url": "http://127.0.0.1:9", "keys": ["k"]}}
     with pytest.raises(CatalogueFaults, match=sentence):
         build({"providers": providers, "models": {"m": model("alpha", prices)}})
+
+
+async def test_a_wrong_price_is_seen_and_put_right(
+    settings: Path, tmp_path: Path, database_url: str, start_gateway: StartGateway, alpha: RawUpstream
+) -> None:
+    """The difference is told, what calls would have cost, and given back once; the receipt then names both prices."""
+    gateway = await start_gateway(database_url=database_url)
+    alpha.next([http(completion(usage=USAGE))])
+    await gateway.chat()
+    request_id = gateway.row().request_id
+    balance = gateway.balance().balance
+    right = tmp_path / "right.toml"
+    correction = CATALOGUE[CATALOGUE.index("[[models") :].replace("0.28", "0.14").replace("from", "revision = 2\nfrom")
+    right.write_text(CATALOGUE + correction)
+
+    told = answer(settings, "prices", "diff", str(right), "--since", "2026-01-01")
+    (change,) = told["upstreams_changed"][0]["periods"][0]["changes"][:1]
+    assert ("output", "0.28", "0.14", "-50.0") == (change["kind"], change["old"], change["new"], change["percent"])
+    assert {"calls": 1, "cost": "0.00024223", "new_cost": "0.00016838", "difference": "-0.00007385"} == {
+        name: told["calls"]["models"][0][name] for name in ("calls", "cost", "new_cost", "difference")
+    }
+    assert "price plain output: 0.28 -> 0.14 (-50.0 %)" in run(settings, "prices", "diff", str(right)).stdout
+
+    wanted = ("prices", "rerate", "--model", "standard", "--from", "2026-01-01", "--to", "2999-01-01")
+    wanted += ("--catalogue", str(right), "--reason", "the vendor's page was misread")
+    tried = answer(settings, *wanted, "--dry-run")
+    assert balance == gateway.balance().balance
+    done = answer(settings, *wanted)
+    assert {"calls": 1, "difference": "-0.00007385"} == tried["given_back"] == done["given_back"]
+    assert balance + 7385 == gateway.balance().balance
+    assert [] == answer(settings, *wanted)["calls"]
+    assert answer(settings, "audit")["ok"]
+
+    (tmp_path / "catalogue.toml").write_text(right.read_text())
+    receipt = answer(settings, "receipt", request_id)
+    assert ("0.00024223", "0.00016838") == (receipt["call"]["cost"], receipt["paid"])
+    assert "the vendor's page was misread" in run(settings, "receipt", request_id).stdout
+    file = tmp_path / "receipt.json"
+    file.write_text(json.dumps(receipt))
+    assert answer(settings, "receipt", "--verify", str(file))["ok"]
+
+
+def test_what_cannot_be_compared_or_rerated_is_said(settings: Path, tmp_path: Path) -> None:
+    """A catalogue with faults, a model that is not there, moments in the wrong order or form."""
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[providers.x]\n")
+    asked = ("prices", "rerate", "--reason", "x", "--model")
+    for arguments, code, sentence in (
+        (("prices", "diff", str(broken)), 2, "base_url"),
+        (("prices", "diff", str(tmp_path / "gone.toml")), 2, "No such file"),
+        ((*asked, "gone", "--from", "2026-01-01", "--to", "2026-02-01"), 1, "the catalogue has no model gone"),
+        ((*asked, "standard", "--from", "2026-02-01", "--to", "2026-01-01"), 2, "--from must be before --to"),
+        ((*asked, "standard", "--from", "soon", "--to", "2026-01-01"), 2, "a date or an instant such as"),
+    ):
+        result = run(settings, *arguments)
+        assert (code, "") == (result.exit_code, result.stdout), result.output
+        assert sentence in result.stderr

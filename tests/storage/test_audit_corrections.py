@@ -10,7 +10,7 @@ from storage.audit import audit, summary
 from storage.corrections import post_adjustment, restore_expired
 from storage.database import Database
 from storage.expiry import expire_account, record_notice
-from storage.postings import post_credit
+from storage.postings import Settlement, place_hold, post_credit, post_settlement
 
 DAY = 86_400_000_000
 INSERT = """INSERT INTO entry (id, debit, credit, amount, kind, reference, reason, created)
@@ -90,3 +90,30 @@ def test_a_notice_of_nobody_is_named(database: Database, account: str) -> None:
         found = [one.sentence for one in audit(connection)]
 
     assert "notice of acct_gone: a notice names an account that does not exist" in found
+
+
+@pytest.mark.parametrize(
+    ("request_id", "amount", "sentence"),
+    [
+        ("gone", 5, "a re-rating belongs to the call gone, which is not in the billing log"),
+        ("r1", 61, "call r1: it cost 60, and re-ratings gave back 61"),
+    ],
+)
+def test_a_planted_rerating_is_named(
+    database: Database,
+    new_account: Callable[..., str],
+    make_settlement: Callable[..., Settlement],
+    request_id: str,
+    amount: int,
+    sentence: str,
+) -> None:
+    """It belongs to a call, and gives back no more than that cost."""
+    name = new_account(1000)
+    with database.session() as connection:
+        place_hold(connection, "r1", name, (100,), None, "p1", 0, 1)
+        post_settlement(connection, make_settlement("r1", name, 50, 10), 2)
+        entry_id, customer = f"rerate:v:{request_id}:usage", f"customer:{name}"
+        connection.execute(INSERT, (entry_id, "revenue:usage", customer, amount, "adjustment", request_id, 3))
+        found = [one.sentence for one in audit(connection)]
+
+    assert [] != [one for one in found if sentence in one], found
