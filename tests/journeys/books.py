@@ -14,7 +14,7 @@ from billing.matrix import Ending
 from billing.money import Money
 from storage.accounts import create_account
 from storage.audit import audit
-from storage.calls import CallRow, list_calls
+from storage.calls import LARGEST_PAGE, CallRow, list_calls
 from storage.database import open_database
 from storage.identifiers import now_microseconds
 from storage.keys import create_key
@@ -51,10 +51,14 @@ class Books:
 
     def rows(self) -> list[CallRow]:
         """The billing log, newest first."""
+        rows: list[CallRow] = []
+        cursor: str | None = None
         with self.database.session(snapshot=True) as connection:
-            rows, more = list_calls(connection, self.account_id, limit=1000)
-        assert more is None
-        return rows
+            while True:
+                page, cursor = list_calls(connection, self.account_id, limit=LARGEST_PAGE, cursor=cursor)
+                rows += page
+                if cursor is None:
+                    return rows
 
     def holds(self) -> list[str]:
         """The request ids that money is held for."""
@@ -69,11 +73,18 @@ class Books:
             yield debit, -amount
             yield credit, amount
 
-    async def until_nothing_is_held(self) -> None:
-        """Calls whose callers left end a little later than their callers."""
-        async with asyncio.timeout(15):
+    async def until_nothing_is_held(self, seconds: float = 15, *, look_seconds: float = 0.05) -> None:
+        """Calls whose callers left end a little later than their callers, those of a dead process later still."""
+        async with asyncio.timeout(seconds):
             while self.holds():
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(look_seconds)
+
+    def free_calls_used(self) -> int:
+        """How many of the month's free BYOK calls are taken."""
+        with self.database.session(snapshot=True) as connection:
+            row = connection.execute("SELECT COALESCE(SUM(used), 0) FROM byok_month").fetchone()
+        assert row is not None
+        return int(row[0])
 
     def prove(self) -> Money:
         """Start balance − Σ costs = balance, Σ entries = balance, nothing is held; returns Σ costs."""
@@ -86,6 +97,8 @@ class Books:
         assert self.credit - spent == totals[f"customer:{self.account_id}"]
         assert spent == totals["revenue:usage"] + totals["revenue:fee"]
         assert 0 == sum(totals.values())
+        delivered = [row for row in self.rows() if row.mode == "byok" and row.billing_outcome in PAID]
+        assert len(delivered) == self.free_calls_used()
         with self.database.session(snapshot=True) as connection:
             assert [] == audit(connection)
         return spent
@@ -113,4 +126,4 @@ class Books:
             assert arrivals[call.number] <= len(row.attempts), one
             assert one.request_id in (None, row.request_id), one
             assert one.cost in (None, row.cost), one
-            assert (row.cost > 0) == (row.billing_outcome in PAID), row
+            assert (row.cost > 0) == (row.billing_outcome in PAID and row.mode == "standard"), row

@@ -7,6 +7,7 @@ even if its caller left without an answer, and a number in its prompt, so that i
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from billing.money import Money, parse_usd
+from simulator.facts import KEYS
 from simulator.server import Running as Simulator
 from simulator.server import start as start_simulator
 from tests.gateway import Caller, http_request
@@ -39,10 +41,14 @@ class Kind:
     """When the caller leaves: `asking` (in the middle of its request), `at once`, `waiting` (the provider has been asked),
     `listening` (in the middle of the answer), or not at all."""
     refused: Mapping[str, Any] | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the body."""
 
 
 LATE = {"kind": "none", "latency_seconds": 0.2}
 SLOWLY = {"kind": "none", "pieces_per_second": 200}
+OWN_KEY = {"model": "deepseek-chat", "provider_key": {"provider": "deepseek", "api_key": KEYS["deepseek"]}}
+ALONE = {"model": "glm-4-plus", "provider": {"allow_fallbacks": False}}
 
 KINDS: Mapping[str, Kind] = {
     "well": Kind(40),
@@ -79,8 +85,16 @@ KINDS: Mapping[str, Kind] = {
     "left at once": Kind(5, LATE, leaves="at once"),
     "left while waiting": Kind(9, LATE, leaves="waiting"),
     "left while listening": Kind(12, SLOWLY, pieces=80, streamed=True, leaves="listening"),
-    # Never drawn: for those who want calls that are surely under way. It is not silent, and speaks for half a minute.
+    # Never drawn: for those who want calls of a certain kind.
+    # It is not silent, and speaks for half a minute, so that it is surely under way.
     "endless": Kind(0, {"kind": "none", "pieces_per_second": 8}, pieces=240, streamed=True),
+    "plain": Kind(0, streamed=False),
+    "streamed": Kind(0, SLOWLY, streamed=True),
+    "byok plain": Kind(0, streamed=False, fields=OWN_KEY),
+    "byok streamed": Kind(0, SLOWLY, streamed=True, fields=OWN_KEY),
+    "byok refused": Kind(0, {"kind": "status", "name": "bad_request"}, fields=OWN_KEY),
+    # Its provider fails so often that it is asked no more, and there is no other.
+    "hopeless": Kind(0, {"kind": "status", "name": "server_error"}, fields=ALONE),
 }
 
 SECTIONS: dict[str, Any] = {
@@ -140,7 +154,7 @@ class Told:
     @property
     def cost(self) -> Money | None:
         """Of the header or, for a stream, of the comment that ends it."""
-        found = re.search(rb"\r\nX-FindToken-Cost: ([0-9.]+)\r\n|: findtoken cost=([0-9.]+) balance=", self.received)
+        found = re.search(rb"\r\nX-FindToken-Cost: ([0-9.]+)\r\n|: findtoken cost=([0-9.]+) ", self.received)
         return parse_usd((found[1] or found[2]).decode()) if found else None
 
 
@@ -148,7 +162,16 @@ def plan(seed: int, keys: Sequence[tuple[str, str]], first: int = 0, *, only: st
     """One call for each key (its id and the key itself), numbered from ``first``; of all kinds, or ``only`` of one."""
     source = random.Random(seed)
     weights = [kind.weight if not only else name == only for name, kind in KINDS.items()]
-    names = source.choices(list(KINDS), weights, k=len(keys))
+    return _plan(source.choices(list(KINDS), weights, k=len(keys)), source, keys, first)
+
+
+def plan_in_turn(seed: int, keys: Sequence[tuple[str, str]], names: Sequence[str], first: int = 0) -> list[Planned]:
+    """One call for each key, numbered from ``first``, of these kinds in turn."""
+    in_turn = list(itertools.islice(itertools.cycle(names), len(keys)))
+    return _plan(in_turn, random.Random(seed), keys, first)
+
+
+def _plan(names: Sequence[str], source: random.Random, keys: Sequence[tuple[str, str]], first: int) -> list[Planned]:
     return [
         Planned(
             number, name, _body(number, KINDS[name], source), key_id, key, source.random() < 0.5, source.randint(1, 30)
@@ -163,6 +186,7 @@ def _body(number: int, kind: Kind, source: random.Random) -> bytes:
         text += f" SIM:{json.dumps(kind.order)}"
     streamed = kind.streamed if kind.streamed is not None else source.random() < 0.5
     body: dict[str, Any] = {"model": source.choice(MODELS), "messages": [{"role": "user", "content": text}]}
+    body |= kind.fields
     if streamed:
         body["stream"] = True
         if source.random() < 0.5:
