@@ -175,8 +175,7 @@ def _hang_into_transactions(reached: Reached) -> None:
 
     for verb in ("begin", "commit"):
         _around_transaction(Connection, verb, reach_all)
-    for name in ("execute", "executemany"):
-        _after_statement(Connection, name, reached)
+    _after_statement(Connection, reached)
 
 
 def _around_transaction(connection: Any, verb: str, reach_all: Callable[[str], None]) -> None:
@@ -190,8 +189,8 @@ def _around_transaction(connection: Any, verb: str, reach_all: Callable[[str], N
     setattr(connection, verb, called)
 
 
-def _after_statement(connection: Any, name: str, reached: Reached) -> None:
-    function = getattr(connection, name)
+def _after_statement(connection: Any, reached: Reached) -> None:
+    function = connection.execute
 
     def called(self: Any, sql: str, *arguments: Any) -> Any:
         result = function(self, sql, *arguments)
@@ -201,7 +200,7 @@ def _after_statement(connection: Any, name: str, reached: Reached) -> None:
             reached("byok:ticket-returned", NOBODY)
         return result
 
-    setattr(connection, name, called)
+    connection.execute = called
 
 
 def _mark(job: str, arguments: Sequence[Any]) -> tuple[str, str]:

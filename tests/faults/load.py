@@ -23,6 +23,8 @@ LOCKED_SECONDS = 0.4
 
 def kinds_for(operation: str) -> Sequence[str]:
     """The kinds of a load in which a point is reached on behalf of that operation."""
+    if operation == LEFT:
+        return ("late",) * LEAVERS + KINDS  # So that the books can be locked before the answer is there.
     return SLOW_KINDS if operation == NOBODY else KINDS
 
 
