@@ -244,11 +244,11 @@ async def sweep(books: Books, died_at: int) -> None:
     await books.until_nothing_is_held()
 
 
-async def test_every_point_is_on_the_way_and_none_is_unlisted(new_database: Callable[[], str], tmp_path: Path) -> None:
+async def test_every_point_is_on_the_way_and_none_is_unlisted(sqlite_database_url: str, tmp_path: Path) -> None:
     """One process that lives reaches every point on behalf of every operation, and reaches no other."""
     seen = tmp_path / "seen.txt"
     recording = (*DYING, "record", str(seen))
-    database_url = new_database()
+    database_url = sqlite_database_url
     settings = tmp_path / "find-token.toml"
     settings.write_text(f'[storage]\ndatabase = "{database_url}"\n')
     assert 0 == (await run(tmp_path, "migrate", "--config", str(settings), program=recording))[0]

@@ -48,6 +48,7 @@ class Kind:
 LATE = {"kind": "none", "latency_seconds": 0.2}
 SLOWLY = {"kind": "none", "pieces_per_second": 200}
 OWN_KEY = {"model": "deepseek-chat", "provider_key": {"provider": "deepseek", "api_key": KEYS["deepseek"]}}
+IN_A_BURST = {"model": "qwen-max", "max_tokens": 20, "provider": {"allow_fallbacks": False}}
 ALONE = {"model": "glm-4-plus", "provider": {"allow_fallbacks": False}}
 
 KINDS: Mapping[str, Kind] = {
@@ -93,6 +94,8 @@ KINDS: Mapping[str, Kind] = {
     "byok plain": Kind(0, streamed=False, fields=OWN_KEY),
     "byok streamed": Kind(0, SLOWLY, streamed=True, fields=OWN_KEY),
     "byok refused": Kind(0, {"kind": "status", "name": "bad_request"}, fields=OWN_KEY),
+    # Each holds the same, more than it costs, and lasts long enough for many to be under way at once.
+    "in a burst": Kind(0, {"kind": "none", "latency_seconds": 0.3}, pieces=24, fields=IN_A_BURST),
     # Its provider fails so often that it is asked no more, and there is no other.
     "hopeless": Kind(0, {"kind": "status", "name": "server_error"}, fields=ALONE),
 }
@@ -152,6 +155,12 @@ class Told:
         return found[1].decode() if found else None
 
     @property
+    def error(self) -> dict[str, Any]:
+        """The error object of a refusal."""
+        error: dict[str, Any] = json.loads(self.received.partition(b"\r\n\r\n")[2])["error"]
+        return error
+
+    @property
     def cost(self) -> Money | None:
         """Of the header or, for a stream, of the comment that ends it."""
         found = re.search(rb"\r\nX-FindToken-Cost: ([0-9.]+)\r\n|: findtoken cost=([0-9.]+) ", self.received)
@@ -186,14 +195,13 @@ def _body(number: int, kind: Kind, source: random.Random) -> bytes:
         text += f" SIM:{json.dumps(kind.order)}"
     streamed = kind.streamed if kind.streamed is not None else source.random() < 0.5
     body: dict[str, Any] = {"model": source.choice(MODELS), "messages": [{"role": "user", "content": text}]}
-    body |= kind.fields
     if streamed:
         body["stream"] = True
         if source.random() < 0.5:
             body["stream_options"] = {"include_usage": True}
     if source.random() < 0.5:
         body["max_tokens"] = 200
-    return json.dumps({**body, **(kind.refused or {})}).encode()
+    return json.dumps({**body, **kind.fields, **(kind.refused or {})}).encode()
 
 
 async def make(
