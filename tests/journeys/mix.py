@@ -44,7 +44,13 @@ class Kind:
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the body."""
 
+    @property
+    def faulty(self) -> bool:
+        """Whether a provider, or the caller by leaving, makes trouble."""
+        return self.leaves != "" or self.order.get("kind", "none") not in HARMLESS
 
+
+HARMLESS = ("none", "split_bytes", "no_usage")
 LATE = {"kind": "none", "latency_seconds": 0.2}
 SLOWLY = {"kind": "none", "pieces_per_second": 200}
 OWN_KEY = {"model": "deepseek-chat", "provider_key": {"provider": "deepseek", "api_key": KEYS["deepseek"]}}
@@ -174,6 +180,17 @@ def plan(seed: int, keys: Sequence[tuple[str, str]], first: int = 0, *, only: st
     return _plan(source.choices(list(KINDS), weights, k=len(keys)), source, keys, first)
 
 
+def plan_with_faults(seed: int, keys: Sequence[tuple[str, str]], percent: int) -> list[Planned]:
+    """One call for each key, of all kinds; so many of a hundred meet a fault, or a caller who leaves."""
+    source = random.Random(seed)
+    names: list[str] = []
+    for _ in keys:
+        faulty = source.random() * 100 < percent
+        weights = [kind.weight if kind.faulty == faulty else 0 for kind in KINDS.values()]
+        names += source.choices(list(KINDS), weights)
+    return _plan(names, source, keys, 0)
+
+
 def plan_in_turn(seed: int, keys: Sequence[tuple[str, str]], names: Sequence[str], first: int = 0) -> list[Planned]:
     """One call for each key, numbered from ``first``, of these kinds in turn."""
     in_turn = list(itertools.islice(itertools.cycle(names), len(keys)))
@@ -280,14 +297,17 @@ class Arrivals:
 
     def __init__(self, simulator: Simulator) -> None:
         self._journal = simulator.state.journal
-        self._last = 0
+        calls = self._journal.calls()
+        self._last = calls[0].number - 1 if calls else 0
         self._counted: Counter[int] = Counter()
 
     def __getitem__(self, number: int) -> int:
         for call in self._journal.calls(since=self._last):
+            assert call.number == self._last + 1, "the journal is bounded, and forgot a call before it was counted"
             self._last = call.number
             if found := re.search(rb"Call (\d+) of the mix", call.body):
                 self._counted[int(found[1])] += 1
+        self._journal.clear()
         return self._counted[number]
 
 
