@@ -17,8 +17,9 @@ SLOW_KINDS = ("late", "byok streamed", "late", "streamed", "byok refused")
 CALLS = 200
 CONCURRENCY = 4
 SLOW_CONCURRENCY = 1
-LEAVERS = 6
-LOCKED_SECONDS = 0.4
+LEAVERS = 20
+LOCKED_SECONDS = 0.5
+"""Long enough for a call to come to the books, and too short for anybody to give up."""
 
 
 def kinds_for(operation: str) -> Sequence[str]:
@@ -59,7 +60,9 @@ async def _leave_in_turn(url: str, planned: Iterable[Planned], arrivals: Arrival
 async def _leave_while_settling(url: str, call: Planned, arrivals: Arrivals, lock: AnyBookLock) -> None:
     caller = await _ask(url, call)
     async with asyncio.timeout(10):
-        while not arrivals[call.number] and not caller.reader.at_eof():
+        while not arrivals[call.number]:
+            if caller.reader.at_eof() or caller.reader.exception() is not None:
+                return  # The gateway is dead.
             await asyncio.sleep(0.005)
     lock.take()
     await asyncio.sleep(LOCKED_SECONDS)

@@ -28,6 +28,15 @@ DYING = (sys.executable, "-m", "tests.faults.dying")
 READY_SECONDS = 90
 STOP_SECONDS = 30
 SERVER: Mapping[str, Any] = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "shutdown_seconds": 5}
+PATIENT: Mapping[str, Any] = {
+    "backoff_seconds": [0.02, 0.04, 0.08],
+    "timeout_seconds": 60,
+    "first_content_timeout_seconds": 60,
+    "silence_timeout_seconds": 60,
+    "candidate_first_content_seconds": 60,
+    "candidate_plain_seconds": 60,
+}
+"""Times of routing under which nothing fails for being slow on a busy machine."""
 ENVIRONMENT: Mapping[str, str] = {
     **os.environ,
     **{f"{name.upper()}_API_KEY": key for name, key in KEYS.items()},

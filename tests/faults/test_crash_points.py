@@ -27,12 +27,12 @@ from storage.ledger import Ledger, Purpose, place_hold
 from storage.migrating import migrate, pending
 from tests.faults.crash_points import CASES, COMMANDS, LEFT, NOBODY, POINTS, REFUSED
 from tests.faults.load import CALLS, kinds_for, make_until_death
-from tests.faults.processes import DYING, Running, answer, run, started, write_files
+from tests.faults.processes import DYING, PATIENT, Running, answer, run, started, write_files
 from tests.journeys.books import Books
 from tests.journeys.mix import Arrivals, Planned, Told, draw_seed, make, plan_in_turn, simulated_providers
 
 EXAM = os.environ.get("FIND_TOKEN_EXAM") == "1"
-AT_ONCE = 16 if EXAM else 3
+AT_ONCE = 8 if EXAM else 3
 """Gateways that are tried at the same time: in the exam most of them only wait."""
 CREDIT = 100 * UNITS_PER_USD
 AFTER = 16
@@ -91,6 +91,7 @@ async def test_a_gateway_that_dies_anywhere_loses_nothing(
                 failures.append(f"{point} × {operation}: {type(error).__name__} {error}")
 
     await asyncio.gather(*(one(number, *case) for number, case in enumerate(cases)))
+    print(*failures, sep="\n")
     print(f"{kind}: {len(cases)} cases, {len(failures)} failed; holds were given back after {longest:.1f} s at most")
     assert [] == failures
 
@@ -126,7 +127,7 @@ class Case:
         leave_orphans(books, orphans)
         planned = plan_in_turn(self._seed, keys[:-ORPHANS], kinds_for(self._operation))
         arrivals = Arrivals(simulator)
-        settings = write_files(self._folder, self._database_url, simulator.url)
+        settings = write_files(self._folder, self._database_url, simulator.url, routing=PATIENT)
         async with started(self._folder, "serve", "--config", str(settings), program=self._dying()) as first:
             told = await make_until_death(first.url, planned[:CALLS], arrivals, self._database_url, self._operation)
             assert -signal.SIGKILL == await first.died(), first.log.read_text()
@@ -253,8 +254,8 @@ async def test_every_point_is_on_the_way_and_none_is_unlisted(sqlite_database_ur
     settings.write_text(f'[storage]\ndatabase = "{database_url}"\n')
     assert 0 == (await run(tmp_path, "migrate", "--config", str(settings), program=recording))[0]
     books = Books(database_url)
-    keys = books.open_account(CREDIT, 50 + ORPHANS)
-    leave_orphans(books, plan_in_turn(1, keys[50:], ["plain"], 50))
+    keys = books.open_account(CREDIT, 60 + ORPHANS)
+    leave_orphans(books, plan_in_turn(1, keys[60:], ["plain"], 60))
     async with simulated_providers() as simulator:
         arrivals = Arrivals(simulator)
         settings = write_files(tmp_path, database_url, simulator.url)
@@ -264,9 +265,9 @@ async def test_every_point_is_on_the_way_and_none_is_unlisted(sqlite_database_ur
         ):
             assert 0 == (await run(tmp_path, *words, "--config", str(settings), program=recording))[0]
         async with started(tmp_path, "serve", "--config", str(settings), program=recording) as gateway:
-            planned = plan_in_turn(1, keys[:40], kinds_for(LEFT)) + plan_in_turn(1, keys[40:50], ["hopeless"], 40)
-            await make_until_death(gateway.url, planned[:16], arrivals, database_url, LEFT)
-            await make_until_death(gateway.url, planned[16:], arrivals, database_url, "")
+            planned = plan_in_turn(1, keys[:50], kinds_for(LEFT)) + plan_in_turn(1, keys[50:60], ["hopeless"], 50)
+            await make_until_death(gateway.url, planned[:8], arrivals, database_url, LEFT)
+            await make_until_death(gateway.url, planned[8:], arrivals, database_url, "")
             await books.until_nothing_is_held(30)
             await _until_told(seen, "sweep:after")
             assert 0 == await gateway.stop()

@@ -24,21 +24,12 @@ from storage.identifiers import now_microseconds
 from storage.keys import create_key
 from storage.ledger import Balance, find_balance, post_credit
 from storage.migrating import migrate
-from tests.faults.processes import started, write_files
+from tests.faults.processes import PATIENT, started, write_files
 from tests.journeys.mix import Arrivals, Told, draw_seed, make, plan_in_turn, simulated_providers
 
 BURSTS, CALLS = (20, 200) if os.environ.get("FIND_TOKEN_EXAM") == "1" else (3, 60)
 FIRST_NUMBER = 1000
 """All prompts have as many digits, so all calls hold the same."""
-PATIENT = {
-    "backoff_seconds": [0.02, 0.04, 0.08],
-    "timeout_seconds": 60,
-    "first_content_timeout_seconds": 60,
-    "silence_timeout_seconds": 60,
-    "candidate_first_content_seconds": 60,
-    "candidate_plain_seconds": 60,
-}
-"""Nothing fails for being slow on a busy machine."""
 
 
 @pytest.mark.parametrize(("kind", "processes"), [("sqlite", 1), ("sqlite", 2), ("postgresql", 3)])
