@@ -85,7 +85,7 @@ POINTS: Mapping[str, Point] = {
     "migrate:before-one": Point("A migration is about to begin; the schema is the one before it.", ("migrate",)),
     "migrate:after-one": Point("A migration is durable, and others are to come.", ("migrate",)),
 }
-"""The closed list. Another person's list of the same is in docs/testing.md, by groups."""
+"""The closed list; docs/testing.md describes its groups."""
 
 CASES: Sequence[tuple[str, str]] = [
     (name, operation) for name, point in POINTS.items() for operation in point.operations
