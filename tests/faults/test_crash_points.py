@@ -67,6 +67,7 @@ CHOSEN = {
 """What is tried in an ordinary run."""
 
 
+@pytest.mark.timeout(0 if EXAM else 300)
 async def test_a_gateway_that_dies_anywhere_loses_nothing(
     request: pytest.FixtureRequest, new_database: Callable[[], str], tmp_path: Path
 ) -> None:
