@@ -36,7 +36,7 @@ _MEDIA_CAPS: Final = {
 _MEDIA_FIELDS: Final = frozenset(_MEDIA_CAPS)
 
 # What goes into the prompt besides the messages.
-_PROMPT_FIELDS: Final = ("tools", "functions", "response_format", "tool_choice", "prompt")
+_PROMPT_FIELDS: Final = frozenset({"tools", "functions", "response_format", "tool_choice", "prompt"})
 
 
 def prompt_token_bound(request: Mapping[str, object]) -> int:
@@ -76,6 +76,22 @@ def text_bytes(request: Mapping[str, object]) -> int:
         elif isinstance(value, list):
             pending.extend(value)
     return total
+
+
+def bound_and_bytes(request: Mapping[str, object]) -> tuple[int, int]:
+    """`prompt_token_bound` and `text_bytes` at once: they agree about plain messages, and most requests hold nothing else."""
+    messages = request.get("messages")
+    if not isinstance(messages, list) or not _PROMPT_FIELDS.isdisjoint(request):
+        return prompt_token_bound(request), text_bytes(request)
+    total = 0
+    for message in messages:
+        if not isinstance(message, dict) or "type" in message:
+            return prompt_token_bound(request), text_bytes(request)
+        for value in message.values():
+            if not isinstance(value, str):
+                return prompt_token_bound(request), text_bytes(request)
+            total += len(value) if value.isascii() else _utf8_length(value)
+    return TOKENS_PER_REQUEST + TOKENS_PER_MESSAGE * len(messages) + total, total
 
 
 def _bytes_of_message(message: object) -> int:

@@ -73,15 +73,18 @@ class UsageTally:
             return
         self._take(reported, _TOP_FIELDS)
         for name, fields in _DETAILS.items():
-            details = reported.get(name)
-            if isinstance(details, dict):
-                self._take(details, fields)
-            elif details is not None:
-                self.ignored += 1
+            if name in reported:
+                details = reported[name]
+                if isinstance(details, dict):
+                    self._take(details, fields)
+                elif details is not None:
+                    self.ignored += 1
 
     def _take(self, reported: Mapping[str, object], fields: Mapping[str, str]) -> None:
         for name, field in fields.items():
-            value = reported.get(name)
+            if name not in reported:
+                continue
+            value = reported[name]
             if value is None:
                 continue
             if type(value) is int and 0 <= value <= LARGEST_TOKEN_COUNT:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from billing.bound import prompt_token_bound, text_bytes
+from billing.bound import bound_and_bytes
 from billing.matrix import Ending
 from billing.money import Money, format_usd
 from billing.pricing import NOTHING, Fee, bound
@@ -76,8 +76,8 @@ def budget(
     @web.middleware
     async def hold_and_settle(request: web.Request, handler: Handler) -> web.StreamResponse:
         call = request[CALL]
-        call.prompt_bytes = text_bytes(call.request)
-        need = need_of(call.request, prompt_token_bound(call.request), call.prompt_bytes)
+        token_bound, call.prompt_bytes = bound_and_bytes(call.request)
+        need = need_of(call.request, token_bound, call.prompt_bytes)
         book = catalogue()
         selection = _select(call, need, settings, book, health)
         try:

@@ -33,12 +33,17 @@ HEADERS: Final = (
 SERVER: Final = "find-token"
 """Instead of the versions of Python and aiohttp, which are nobody's business."""
 
-# Names whose lower case is worked out once. The official OpenAI clients read x-request-id, OpenRouter's x-generation-id.
+# The official OpenAI clients read x-request-id, OpenRouter's x-generation-id.
 _SERVER: Final = istr("Server")
 _CACHE_CONTROL: Final = istr("Cache-Control")
 _PLAIN_REQUEST_ID: Final = istr("X-Request-Id")
 _GENERATION_ID: Final = istr("X-Generation-Id")
+_LIMIT: Final = istr("X-RateLimit-Limit")
+_REMAINING: Final = istr("X-RateLimit-Remaining")
+_RESET: Final = istr("X-RateLimit-Reset")
 
+Fields = list[tuple[str, str]]
+HeadersOf = Callable[[Call], Fields]
 Signal = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 
 
@@ -53,44 +58,63 @@ def headers() -> Middleware:
     return show
 
 
-def write_headers(prefix: str) -> Signal:
-    """The signal handler that writes the headers of every answer on the public port."""
+def headers_of_calls(prefix: str) -> HeadersOf:
+    """What a call's answer says of it: names (ours behind ``prefix``, their lower case worked out once) and texts."""
     names = {name: istr(prefix + name) for name in HEADERS}
+    request_id, mode = names["Request-Id"], names["Mode"]
+    provider, model, attempts, max_tokens = (names[name] for name in HEADERS[-4:])
+
+    def headers_of(call: Call) -> Fields:
+        fields: Fields = [
+            (_SERVER, SERVER),
+            (request_id, call.request_id),
+            (_PLAIN_REQUEST_ID, call.request_id),
+            (_GENERATION_ID, call.request_id),
+        ]
+        if call.limit_state is not None:
+            limit, remaining, reset_seconds = call.limit_state
+            fields += [
+                (_LIMIT, str(limit)),
+                (_REMAINING, str(remaining)),
+                (_RESET, str(-int(-reset_seconds // 1))),
+            ]
+        if call.mode is None:
+            return fields
+        fields += [(mode, call.mode), (_CACHE_CONTROL, "private, no-store")]
+        _add_money(call, fields, names)
+        if call.shown and call.offer is not None:
+            # A stream's own attempt is still under way when its headers leave.
+            tried = len(call.attempts) + (call.stream is not None)
+            fields += [(provider, call.offer.provider_name), (model, call.offer.model.id), (attempts, str(tried))]
+            if call.max_tokens_clamp is not None:
+                fields.append((max_tokens, str(call.max_tokens_clamp)))
+        return fields
+
+    return headers_of
+
+
+def write_headers(headers_of: HeadersOf) -> Signal:
+    """The signal handler that writes the headers of every answer on the public port that does not write its own."""
 
     async def write(request: web.Request, response: web.StreamResponse) -> None:
         call = request.get(CALL)
-        if call is None:
-            return
-        fields = response.headers
-        fields[_SERVER] = SERVER
-        fields[names["Request-Id"]] = call.request_id
-        fields[_GENERATION_ID] = fields[_PLAIN_REQUEST_ID] = call.request_id
-        if call.limit_state is not None:
-            limit, remaining, reset_seconds = call.limit_state
-            fields["X-RateLimit-Limit"] = str(limit)
-            fields["X-RateLimit-Remaining"] = str(remaining)
-            fields["X-RateLimit-Reset"] = str(-int(-reset_seconds // 1))
-        if call.mode is None:
-            return
-        fields[names["Mode"]] = call.mode
-        fields[_CACHE_CONTROL] = "private, no-store"
-        _write_money(call, fields, names)
-        if call.shown and call.offer is not None:
-            fields[names["Provider"]] = call.offer.provider_name
-            fields[names["Model"]] = call.offer.model.id
-            # A stream's own attempt is still under way when its headers leave.
-            fields[names["Attempts"]] = str(len(call.attempts) + (call.stream is not None))
-            if call.max_tokens_clamp is not None:
-                fields[names["Max-Tokens"]] = str(call.max_tokens_clamp)
+        if call is not None:
+            tell(response.headers, headers_of(call))
 
     return write
 
 
-def _write_money(call: Call, fields: MutableMapping[str, str], names: Mapping[str, str]) -> None:
+def tell(headers: MutableMapping[str, str], fields: Fields) -> None:
+    """Write ``fields`` into an answer's headers."""
+    for name, text in fields:
+        headers[name] = text
+
+
+def _add_money(call: Call, fields: Fields, names: Mapping[str, str]) -> None:
     if call.stream is None:
         if call.cost is not None:
-            fields[names["Cost"]] = format_usd(call.cost)
+            fields.append((names["Cost"], format_usd(call.cost)))
     elif call.hold is not None:
-        fields[names["Hold"]] = format_usd(call.hold)
+        fields.append((names["Hold"], format_usd(call.hold)))
     if call.balance is not None and call.mode != BYOK:
-        fields[names["Balance"]] = format_usd(call.balance)
+        fields.append((names["Balance"], format_usd(call.balance)))

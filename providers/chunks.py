@@ -104,22 +104,18 @@ class ChunkStream:
                 out.append(self._owed)
                 data = data[1:]
             self._owed = None
+        rest = data[self._read_burst(data, out) :]
         try:
-            events = self._reader.feed(data)
+            events = self._reader.feed(rest)
         except EventTooLarge as error:
             raise AnswerUnreadable(str(error)) from error
-        position = 0
         passed = b""
-        may_run = True
-        while position < len(events) and self.error is None and not self.done:
-            passed = self._read(events[position])
-            position += 1
+        for event in events:
+            if self.done or self.error is not None:
+                break
+            passed = self._read(event)
             if passed:
                 out.append(passed)
-            if may_run and self._pattern is not None and len(events) - position >= SHORTEST_RUN:
-                # Tried once for each read, or a burst that does not fit would be copied for every one of its events.
-                may_run = False
-                position += self._pass_run(events[position:], self._pattern, out)
         if events and data[-1] == _CARRIAGE_RETURN and not self._reader.rest():
             self._owed = b"\n" if passed else b""
         passed = out[0] if len(out) == 1 else b"".join(out)
@@ -127,23 +123,44 @@ class ChunkStream:
             return passed.replace(self._secret, REDACTED)
         return passed
 
-    def _pass_run(self, events: list[bytes], pattern: _Pattern, out: list[bytes]) -> int:
-        """Many events at once, where a provider sends in bursts: how many, from the first on, were passed on together."""
-        before, behind, least = pattern.before, pattern.behind, pattern.least
-        start, cut = len(before), len(behind)
-        texts = []
-        for event in events:
-            if len(event) < least or not event.startswith(before) or not event.endswith(behind):
+    def _read_burst(self, data: bytes, out: list[bytes]) -> int:
+        """Many events at once, where a provider sends in bursts: how many bytes, from the first on, were read.
+
+        They are not even taken apart: where the pattern's two ends meet there is the border of two events.
+        """
+        end = data.find(b"\n\n") + 2
+        if end * SHORTEST_RUN > len(data) or end < 2 or b"\r" in data or not self._reader.is_empty:
+            return 0
+        position = 0
+        for _ in range(SHORTEST_RUN):
+            pattern = self._pattern
+            if pattern is not None and data.startswith(pattern.before, position):
+                return position + self._pass_run(data, position, pattern, out)
+            # The first events of a stream are those that a pattern is learnt from.
+            passed = self._read(data[position:end])
+            if passed:
+                out.append(passed)
+            position, end = end, data.find(b"\n\n", end) + 2
+            if end < 2 or self.is_over:
                 break
-            texts.append(event[start : len(event) - cut])
+        return position
+
+    def _pass_run(self, data: bytes, start: int, pattern: _Pattern, out: list[bytes]) -> int:
+        """The bytes of the events, from ``start`` on, that fit the pattern one after another, passed on together."""
+        border = pattern.behind + pattern.before
+        last = data.rfind(border, start)
+        end = data.find(pattern.behind, last + len(border)) if last >= 0 else -1
+        if end < 0:
+            return 0
+        texts = data[start + len(pattern.before) : end].split(border)
         text = b"".join(texts)
-        if not texts or b'"' in text or b"\\" in text or b"\n" in text or b"\r" in text:
+        if b'"' in text or b"\\" in text or b"\n" in text:
             return 0
         self.progressed = True
         self.produced_bytes += len(text)
         renamed = (pattern.renamed_behind + pattern.renamed_before).join(texts)
         out.append(pattern.renamed_before + renamed + pattern.renamed_behind)
-        return len(texts)
+        return end + len(pattern.behind) - start
 
     @property
     def unreported_bytes(self) -> int:

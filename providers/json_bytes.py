@@ -32,6 +32,7 @@ _QUOTE: Final = ord('"')
 _BACKSLASH: Final = ord("\\")
 _OPENING: Final = frozenset(b"{[")
 _COLON: Final = re.compile(rb"\s*:\s*")
+_BRACKET: Final = re.compile(rb"[{}\[\]]")
 _SCALAR: Final = re.compile(rb"[^\s,}\]]+")
 
 
@@ -49,7 +50,9 @@ def find_value(document: bytes, name: bytes, start: int = 0) -> tuple[int, int] 
     opening = document.find(b"{", start)
     if 0 <= opening < last == document.find(quoted, start) and _is_flat(document, opening + 1, last):
         # The usual case: it stands there once, among the first members. One look instead of a walk.
-        depth, position = 1, last
+        colon = _COLON.match(document, last + len(quoted))
+        end = None if colon is None else _end_of_value(document, colon.end())
+        return None if colon is None or end is None else (colon.end(), end)
     while position <= last and (token := _TOKEN.search(document, position)) is not None:
         position = token.end()
         kind = document[token.start()]
@@ -71,14 +74,16 @@ def find_value(document: bytes, name: bytes, start: int = 0) -> tuple[int, int] 
 def _is_flat(document: bytes, start: int, end: int) -> bool:
     """Whether no bracket stands in between, and no escape right before ``end``: it is as deep as ``start``, and no string
     ends there."""
-    return document[end - 1] != _BACKSLASH and all(
-        document.find(bracket, start, end) < 0 for bracket in (b"{", b"[", b"}", b"]")
-    )
+    return document[end - 1] != _BACKSLASH and _BRACKET.search(document, start, end) is None
 
 
 def _end_of_value(document: bytes, start: int) -> int | None:
     """The byte behind the JSON value that begins at ``start``; None where it is cut off."""
-    if document[start : start + 1] not in (b"{", b"[", b'"'):
+    first = document[start : start + 1]
+    if first == b'"':
+        text = _TOKEN.match(document, start)
+        return text.end() if text is not None and text[1] else None
+    if first != b"{" and first != b"[":
         scalar = _SCALAR.match(document, start)
         return None if scalar is None else scalar.end()
     depth = 0

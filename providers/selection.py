@@ -194,6 +194,8 @@ def affordable_limit(offers: Iterable[Offer], available: Money, need: Need, fee:
 
 def _models_in_order(catalogue: Catalogue, model: Model, wish: Wish) -> list[Model]:
     """The model asked for, then its stand-ins: the caller's own list, or the catalogue's equivalents."""
+    if not wish.models and not model.equivalents:
+        return [model]
     chosen = {model.id: model}
     if wish.models:
         for name in wish.models:
@@ -261,6 +263,8 @@ def _consider(
 
 
 def _missing(need: Need, model: Model, *, strict: bool) -> list[str]:
+    if need.capabilities <= model.capabilities:
+        return []
     missing = need.capabilities - model.capabilities
     if not strict:
         missing -= _NEGOTIABLE

@@ -55,6 +55,11 @@ class EventReader:
         self._check_size()
         return events
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no event has begun."""
+        return not self._pending
+
     def rest(self) -> bytes:
         """The bytes of an event that has not ended."""
         return bytes(self._pending)

@@ -265,14 +265,12 @@ class _Answer:
 
 def _request(target: _Target, outgoing: Outgoing) -> bytes:
     """The whole request in one piece. Raises ValueError for a header that would end before its line does."""
-    lines = [target.request_head]
-    for name, text in outgoing.headers.items():
-        if "\r" in text or "\n" in text or "\0" in text:
-            raise ValueError(f"the header {name} holds a line end")
-        lines.append(f"{name}: {text}\r\n".encode("latin-1", "replace"))
-    lines.append(b"Content-Length: %d\r\n\r\n" % len(outgoing.body))
-    lines.append(outgoing.body)
-    return b"".join(lines)
+    headers = outgoing.headers
+    lines = "".join([f"{name}: {text}\r\n" for name, text in headers.items()])
+    if not lines.count("\r") == lines.count("\n") == len(headers) or "\0" in lines:
+        raise ValueError("a header for the provider holds a line end")
+    length = b"Content-Length: %d\r\n\r\n" % len(outgoing.body)
+    return target.request_head + lines.encode("latin-1", "replace") + length + outgoing.body
 
 
 def _decoder(encoding: str) -> zlib._Decompress | None:

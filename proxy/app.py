@@ -22,7 +22,7 @@ from middlewares.budget import BudgetSettings, budget
 from middlewares.byok import byok
 from middlewares.correlate import correlate, new_request_id
 from middlewares.errors import errors
-from middlewares.headers import headers, write_headers
+from middlewares.headers import headers, headers_of_calls, write_headers
 from middlewares.metering import metering
 from middlewares.observe import observe, utc_now
 from middlewares.rate_limit import rate_limit
@@ -35,6 +35,7 @@ from proxy.config import Settings, parse_listen
 from proxy.models import list_models, show_model
 from proxy.probes import READY_SECONDS, healthz, metrics, readyz
 from proxy.relay import RelaySettings
+from proxy.shortcut import SHORTCUT, Shortcut, take_shortcut
 from storage.connection import StorageUnavailable
 from storage.database import Database
 from storage.expiry import Expiry
@@ -105,6 +106,7 @@ class Gateway:
         self._provider_keys = ProviderKeys(database, Sealer(settings.security.secret_key.get_secret_value()))
         self._tasks: list[asyncio.Task[None]] = []
         self._runners: list[web.AppRunner] = []
+        self._headers_of = headers_of_calls(settings.security.header_prefix)
         self._stopping = False
         self.url = ""
         """The address of the public API, once started."""
@@ -144,9 +146,12 @@ class Gateway:
 
     def public_application(self) -> web.Application:
         """The data plane."""
-        application = web.Application(middlewares=[errors(), correlate()])
-        application.on_response_prepare.append(write_headers(self._settings.security.header_prefix))
+        around_all = [errors(), correlate()]
+        application = web.Application(middlewares=around_all)
+        application.on_response_prepare.append(write_headers(self._headers_of))
         call = fold(self._call_chain(), chat(self._transport, self._relay_settings()))
+        paths = tuple(f"{base}/chat/completions" for base in BASES)
+        application[SHORTCUT] = Shortcut(paths, fold(around_all, call), self._headers_of)
         models, model = list_models(self.catalogue), show_model(self.catalogue)
         for base in BASES:
             application.router.add_post(f"{base}/chat/completions", call)
@@ -198,6 +203,7 @@ class Gateway:
             client_stall_seconds=self._settings.server.client_stall_seconds,
             disconnect_drain_seconds=self._settings.routing.disconnect_drain_seconds,
             streams_open=self._instruments.streams_open,
+            headers_of=self._headers_of,
         )
 
     async def _listen(self, application: web.Application, address: str) -> str:
@@ -216,6 +222,7 @@ class Gateway:
             max_field_size=HEAD_LIMIT_BYTES,
         )
         await runner.setup()
+        take_shortcut(runner)
         self._runners.append(runner)
         try:
             await web.TCPSite(runner, host, port, backlog=BACKLOG).start()

@@ -24,6 +24,7 @@ from providers.provider import Ask
 from providers.selection import Offer
 from providers.sse import DONE, encode
 from providers.transport import ERROR_LIMIT_BYTES, Outgoing, Transport, UpstreamAnswer
+from proxy.delivery import PlainAnswer
 from proxy.relay import Relay, RelaySettings, WholeAnswer
 
 
@@ -43,6 +44,7 @@ def chat(transport: Transport, settings: RelaySettings) -> Handler:
                 if incoming.status != 200:
                     body = await _read_error(incoming)
                     raise offer.upstream.provider.dialect.read_error(incoming.status, incoming.headers, body)
+                response: web.StreamResponse
                 if call.streamed and _is_event_stream(incoming):
                     response = await Relay(request, incoming, key, settings).run(limit)
                 else:
@@ -52,7 +54,7 @@ def chat(transport: Transport, settings: RelaySettings) -> Handler:
                         whole = _stream_of(parsed, ending, call)
                         response = await Relay(request, whole, key, settings).run(limit)
                     else:
-                        response = web.Response(body=_passed_on(document, offer, key), content_type="application/json")
+                        response = PlainAnswer(_passed_on(document, offer, key), settings.headers_of)
                         answer.ending = ending
         except TimeoutError:
             # Only the wait for the first content is limited here: the relay has put the limit off by then.

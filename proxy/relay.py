@@ -22,10 +22,12 @@ from billing.money import format_usd
 from middlewares.byok import BYOK
 from middlewares.call import CALL, Call
 from middlewares.errors import ClientGone, problem_of
+from middlewares.headers import HeadersOf
 from providers.chunks import ChunkStream
 from providers.errors import AnswerUnreadable, StreamCut, UpstreamError, UpstreamTimedOut
 from providers.sse import DONE, comment, encode
 from providers.transport import ANSWER_LIMIT_BYTES, UpstreamAnswer
+from proxy.delivery import StreamedAnswer
 
 HELD_BACK_BYTES: Final = 64 * 1024
 """What a provider sends before its first content (comments, role chunks) is kept up to this size, the rest is dropped."""
@@ -57,15 +59,16 @@ class RelaySettings:
     """How long a provider that bills cancelled calls is read on after its client left."""
     streams_open: Gauge
     """Counts the streams under way."""
+    headers_of: HeadersOf
+    """What an answer says of its call."""
     drains: Drains = field(default_factory=Drains)
 
 
-class RelayedStream(web.StreamResponse):
+class RelayedStream(StreamedAnswer):
     """A streamed answer whose last bytes are decided when everything else is over."""
 
-    def __init__(self, call: Call) -> None:
-        super().__init__(headers={"X-Accel-Buffering": "no"})
-        self.content_type = "text/event-stream"
+    def __init__(self, call: Call, headers_of: HeadersOf) -> None:
+        super().__init__(headers_of)
         self._call = call
         self._failure: UpstreamError | None = None
 
@@ -76,7 +79,7 @@ class RelayedStream(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Called by aiohttp once the whole chain has returned: the call is settled, its cost is known."""
-        if not self._eof_sent:
+        if not data:
             data = _last_bytes(self._call, self._failure)
         await super().write_eof(data)
 
@@ -113,7 +116,7 @@ class Relay:
         limit.reschedule(None)
         answer, chunks = self._answer, self._chunks
         answer.first_content_at = self._clock()
-        stream = RelayedStream(self._call)
+        stream = RelayedStream(self._call, self._settings.headers_of)
         self._call.stream = stream
         self._settings.streams_open.inc()
         try:
@@ -169,6 +172,8 @@ class Relay:
         slack = min(1.0, silence / 8)
         renewed = self._clock()
         try:
+            if chunks.is_over:
+                return chunks.error  # All of it came at once, as short answers do.
             async with asyncio.timeout(silence + slack) as quiet:
                 while not chunks.done and chunks.error is None:
                     data = await self._incoming.read_some()

@@ -14,6 +14,7 @@ from billing.bound import (
     TOKENS_PER_MEDIA_FILE,
     TOKENS_PER_MESSAGE,
     TOKENS_PER_REQUEST,
+    bound_and_bytes,
     prompt_token_bound,
     text_bytes,
 )
@@ -141,6 +142,13 @@ def test_the_bound_covers_every_text(request: dict[str, Any]) -> None:
     beside = sum(_json_bytes(value) for name, value in request.items() if name != "messages")
 
     assert texts + beside <= prompt_token_bound(request)
+
+
+@settings(deadline=None, print_blob=True)
+@given(_REQUESTS)
+def test_both_numbers_at_once_are_the_two_numbers(request: dict[str, Any]) -> None:
+    """The quick way for plain messages agrees with the careful ways, and the others take those."""
+    assert (prompt_token_bound(request), text_bytes(request)) == bound_and_bytes(request)
 
 
 @settings(deadline=None, print_blob=True)

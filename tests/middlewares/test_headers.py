@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from middlewares.headers import write_headers
+from middlewares.headers import headers_of_calls, write_headers
 from tests.fakes.raw_upstream import RawUpstream, completion, failure, http
 from tests.gateway import Gateway, serving
 
@@ -93,7 +93,7 @@ async def test_the_operators_prefix(start_gateway: Any) -> None:
 async def test_an_answer_that_belongs_to_no_call_is_left_alone() -> None:
     """Where the chain does not stand there is nothing to tell."""
     application = web.Application()
-    application.on_response_prepare.append(write_headers("X-FindToken-"))
+    application.on_response_prepare.append(write_headers(headers_of_calls("X-FindToken-")))
     async with serving(application) as url, aiohttp.ClientSession() as session, session.get(url) as response:
         assert not [name for name in response.headers if name.startswith("X-")]
 

@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web, web_app
 
 from proxy.app import Gateway
+from proxy.shortcut import take_shortcut
 from storage.accounts import create_account, set_status
 from storage.audit import audit
 from storage.connection import StorageUnavailable
@@ -57,6 +58,7 @@ class Node(Gateway):
         if not hasattr(self, "server"):
             runner = web.AppRunner(application, access_log=None, handler_cancellation=True, auto_decompress=False)
             await runner.setup()
+            take_shortcut(runner)
             self.server = runner.server
         return address
 

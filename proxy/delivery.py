@@ -1,0 +1,143 @@
+"""How an answer leaves: as finished bytes, head and body in one write.
+
+aiohttp's responses can do much that an answer of ours never needs (cookies, compression, ranges, payloads of every kind) and
+pay for it each time. These write themselves where a caller speaks HTTP/1.1 on a connection that is kept, as API clients do,
+and leave everything else to aiohttp: other versions, connections that end with the answer.
+"""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from typing import Final
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpVersion11
+
+from middlewares.call import CALL
+from middlewares.headers import Fields, HeadersOf, tell
+
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+class Delivery(web.StreamResponse):
+    """What plain and streamed answers share: their head, and who writes it."""
+
+    def __init__(self, headers_of: HeadersOf) -> None:
+        super().__init__()
+        self._headers_of = headers_of
+        self._request: web.BaseRequest | None = None
+        """The request this answers by itself; None where aiohttp writes."""
+        self._head = b""
+        """What has not been written yet of the head."""
+        self._is_over = False
+
+    @property
+    def prepared(self) -> bool:
+        """Whether the head has been decided."""
+        return self._request is not None or super().prepared
+
+    @property
+    def keep_alive(self) -> bool | None:
+        """Whether the connection stays for another request."""
+        decided = super().keep_alive
+        return True if decided is None and self._request is not None else decided
+
+    def _begin(self, request: web.BaseRequest, own: Fields) -> bool:
+        """Decide the head, with ``own`` fields; whether we write it. If not, the fields are where aiohttp looks for them."""
+        fields = own + self._headers_of(request[CALL])
+        if request.version == HttpVersion11 and request.keep_alive and super().keep_alive is None:
+            self._request = request
+            self._head = _head(fields)
+            return True
+        tell(self.headers, fields)
+        return False
+
+    async def _send(self, data: bytes) -> None:
+        """Write, and wait while the caller reads too slowly. Raises ConnectionResetError for a caller who has left."""
+        request = self._request
+        assert request is not None, "prepare() comes first"
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the caller has left")
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        transport.write(data)
+        if transport.get_write_buffer_size():
+            await request.writer.drain()
+
+
+class PlainAnswer(Delivery):
+    """A whole JSON document."""
+
+    def __init__(self, document: bytes, headers_of: HeadersOf) -> None:
+        super().__init__(headers_of)
+        self._document = document
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Called by aiohttp when the whole chain has returned."""
+        own = [("Content-Type", "application/json"), ("Content-Length", str(len(self._document)))]
+        if self._begin(request, own):
+            return None
+        return await super().prepare(request)
+
+    async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002 - aiohttp's signature
+        """The document, with its head."""
+        if self._request is None:
+            await super().write_eof(self._document)
+        elif not self._is_over:
+            self._is_over = True
+            await self._send(self._document)
+
+
+class StreamedAnswer(Delivery):
+    """Events, in chunks of their own."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Decide the head; it leaves together with the first bytes."""
+        if self.prepared:
+            return None
+        own = [("X-Accel-Buffering", "no"), ("Content-Type", "text/event-stream")]
+        if not self._begin(request, own):
+            return await super().prepare(request)
+        self._head = self._head[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
+        return None
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Pass bytes on, at once."""
+        if self._request is None:
+            await super().write(data)
+        elif data:
+            await self._send(_chunk(bytes(data)))
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """The last bytes and the end of the stream."""
+        if self._request is None:
+            await super().write_eof(data)
+        elif not self._is_over:
+            self._is_over = True
+            await self._send(_chunk(data) + _LAST_CHUNK if data else _LAST_CHUNK)
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class _Clock:
+    """The Date header, which changes once a second."""
+
+    second = -1
+    text = ""
+
+
+def _head(fields: Fields) -> bytes:
+    """The whole head of a 200. Raises ValueError for a field that would end before its line does."""
+    second = int(time.time())
+    if second != _Clock.second:
+        _Clock.second, _Clock.text = second, formatdate(second, usegmt=True)
+    lines = "".join([f"{name}: {text}\r\n" for name, text in fields])
+    if not lines.count("\r") == lines.count("\n") == len(fields) or "\0" in lines:
+        raise ValueError("a header holds a line end")
+    return f"HTTP/1.1 200 OK\r\n{lines}Date: {_Clock.text}\r\n\r\n".encode()
