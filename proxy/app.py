@@ -31,10 +31,11 @@ from providers.catalogue import Catalogue
 from providers.health import Health
 from providers.transport import PooledTransport
 from proxy.chat import chat
-from proxy.config import Settings, parse_listen
+from proxy.checks import parse_listen
 from proxy.models import list_models, show_model
 from proxy.probes import READY_SECONDS, healthz, metrics, readyz
 from proxy.relay import RelaySettings
+from proxy.settings import Settings
 from proxy.shortcut import SHORTCUT, Shortcut, take_shortcut
 from storage.connection import StorageUnavailable
 from storage.database import Database

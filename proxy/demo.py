@@ -20,7 +20,7 @@ from typing import Any
 from billing.money import UNITS_PER_USD
 from providers.catalogue import Catalogue, build, load_shipped
 from proxy.app import Gateway
-from proxy.config import SecuritySettings, ServerSettings, Settings, StorageSettings
+from proxy.settings import SecuritySettings, ServerSettings, Settings, StorageSettings
 from simulator.facts import KEYS, base_url
 from simulator.server import DEMO_SETTINGS
 from simulator.server import start as start_simulator

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from pydantic.fields import FieldInfo
 
-from proxy.config import Section, Settings
+from proxy.settings import Section, Settings
 
 
 @dataclass(frozen=True, slots=True)

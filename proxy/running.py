@@ -16,8 +16,8 @@ from contextlib import AsyncExitStack
 
 from providers.catalogue import Catalogue
 from proxy.app import Gateway
-from proxy.config import Settings
 from proxy.demo import Demo, start_demo
+from proxy.settings import Settings
 from simulator.server import DEMO_SETTINGS
 from simulator.server import start as start_simulator
 from storage.database import Database

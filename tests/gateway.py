@@ -29,7 +29,7 @@ from billing.money import UNITS_PER_USD, Money, parse_usd
 from middlewares.observe import utc_now
 from providers.catalogue import Catalogue, build
 from proxy.app import Gateway as Process
-from proxy.config import Settings
+from proxy.settings import Settings
 from storage.accounts import create_account
 from storage.audit import audit
 from storage.calls import CallRow, list_calls

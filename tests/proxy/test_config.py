@@ -8,14 +8,14 @@ import tempfile
 from decimal import Decimal
 from pathlib import Path
 
-import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from proxy.config import ConfigurationFaults, Settings, load
+from proxy.config import ConfigurationFaults, load
 from proxy.reference import SettingFacts, every_setting
+from proxy.settings import Settings
 
 SECRET_KEY = base64.b64encode(bytes(range(32))).decode()
 
@@ -136,13 +136,6 @@ def test_the_process_environment_is_the_default(folder: Path, monkeypatch: pytes
     """Nobody needs to hand over an environment."""
     monkeypatch.setenv("FIND_TOKEN_SECRET_KEY", SECRET_KEY)
     assert SECRET_KEY == load(None).settings.security.secret_key.get_secret_value()
-
-
-def test_settings_are_frozen() -> None:
-    """What was read does not change."""
-    settings = Settings()
-    with pytest.raises(pydantic.ValidationError):
-        settings.server.listen = "elsewhere:1"  # type: ignore[misc]
 
 
 def test_secrets_do_not_appear_when_settings_are_printed(folder: Path) -> None:
@@ -432,11 +425,3 @@ def test_a_variable_elsewhere_that_is_not_set_is_pointed_out(folder: Path) -> No
     """Also where emptiness switches nothing off."""
     catalogue = CATALOGUE.replace("context", 'description = "Runs in ${PLACE}"\ncontext')
     assert "PLACE is not set: models.deepseek-chat.description lacks it" in warnings_of(catalogue=catalogue)
-
-
-def test_the_fee_on_recharges_leaves_calls_without() -> None:
-    """Never both: the percentage stays known, and calls do not carry it."""
-    usage = Settings.model_validate({"billing": {"fee_percent": Decimal("5.5")}}).billing
-    recharge = Settings.model_validate({"billing": {"fee_percent": Decimal("5.5"), "fee_on": "recharge"}}).billing
-
-    assert (Decimal("5.5"), Decimal(0)) == (usage.usage_fee_percent, recharge.usage_fee_percent)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from proxy.config import Settings, load
+from proxy.config import load
 from proxy.reference import every_setting, example_settings, settings_table
+from proxy.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy" / "find-token.toml"

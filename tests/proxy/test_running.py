@@ -12,9 +12,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from proxy.config import ServerSettings, Settings, StorageSettings
 from proxy.demo import simulated_catalogue
 from proxy.running import run_demo, run_gateway, run_simulator, stop_signal
+from proxy.settings import ServerSettings, Settings, StorageSettings
 from storage.database import Database, open_database
 from storage.migrating import migrate
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from providers.catalogue import build, load_shipped
 from proxy.app import CHAIN, Gateway
-from proxy.config import Settings
+from proxy.settings import Settings
 from storage.database import open_database
 
 NO_LINKS = ("__init__", "call", "options")

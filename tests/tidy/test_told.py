@@ -16,7 +16,7 @@ from middlewares.headers import HEADERS
 from providers.catalogue import build, load_shipped
 from proxy.app import ROUTES, Gateway
 from proxy.cli import main
-from proxy.config import Settings
+from proxy.settings import Settings
 from storage.database import open_database
 
 

@@ -1,0 +1,234 @@
+"""Every setting of `find-token.toml`: its type, its default and one sentence about it, by table.
+
+The documentation's table and the faults' sentences are made from these classes. Reading and checking the file is the work
+of proxy/config.py.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import AfterValidator, Field, SecretStr
+
+from proxy.checks import (
+    MIDDLEWARES,
+    Chain,
+    DatabaseUrl,
+    Dollars,
+    HeaderPrefix,
+    KeyPrefix,
+    Listen,
+    Percent,
+    Seconds,
+    SecretKey,
+    Url,
+    Wait,
+    Whole,
+    only,
+)
+
+
+class Section(pydantic.BaseModel):
+    """What all tables share: unknown names are errors, and nothing changes once it is read."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ServerSettings(Section):
+    """Where the gateway listens, and how long it waits for callers."""
+
+    listen: Listen = Field(
+        default="127.0.0.1:8080", description="Host and port of the public API; port 0 lets the system choose."
+    )
+    admin_listen: Listen = Field(
+        default="127.0.0.1:9090", description="Host and port of metrics and health; keep it away from the public."
+    )
+    public_url: Url = Field(
+        default="http://127.0.0.1:8080",
+        description="The address under which callers reach the gateway; nothing uses it in this version.",
+    )
+    workers: Annotated[Whole, AfterValidator(only(1, "this version runs as one process"))] = Field(
+        default=1, ge=1, description="How many processes serve; this version runs as one."
+    )
+    max_body_bytes: Whole = Field(
+        default=33_554_432,
+        ge=1_024,
+        le=1_073_741_824,
+        description="The largest request body that is read, after decompression.",
+    )
+    client_stall_seconds: Seconds = Field(
+        default=60,
+        description="A caller that stops reading its stream for this long is dropped, and pays as one that left.",
+    )
+    header_timeout_seconds: Seconds = Field(
+        default=15,
+        description="How long a caller may take to send the headers of a request; not enforced in this version.",
+    )
+    body_timeout_seconds: Seconds = Field(
+        default=30, description="How long a caller may take to send the body of a request."
+    )
+    keepalive_seconds: Seconds = Field(
+        default=75, description="How long an idle connection is kept open for the next request."
+    )
+    shutdown_seconds: Seconds = Field(
+        default=30, description="How long calls in flight may take to finish when the gateway stops."
+    )
+
+
+class StorageSettings(Section):
+    """Where the books are kept."""
+
+    database: DatabaseUrl = Field(
+        default="sqlite:///find-token.db",
+        repr=False,
+        description="The book of record: a SQLite file, relative to this file, or a PostgreSQL address.",
+    )
+    redis: Annotated[str, AfterValidator(only("", "this version keeps its limits in memory"))] = Field(
+        default="", repr=False, description="Redis for limits that several nodes share; this version runs without."
+    )
+
+
+class SecuritySettings(Section):
+    """Secrets, and the names that appear on the outside."""
+
+    secret_key: SecretKey = Field(
+        default=SecretStr(""),
+        description="32 bytes in base64 that seal callers' own provider keys; without it none can be stored.",
+        json_schema_extra={
+            "environment": "FIND_TOKEN_SECRET_KEY",
+            "off": "callers' own provider keys cannot be stored",
+        },
+    )
+    key_prefix: KeyPrefix = Field(default="sk-ft_", description="What every key begins with.")
+    header_prefix: HeaderPrefix = Field(
+        default="X-FindToken-", description="What the names of the gateway's own response headers begin with."
+    )
+
+
+class BillingSettings(Section):
+    """What callers pay on top of the providers' prices, and the rules of recharging."""
+
+    fee_percent: Percent = Field(
+        default=Decimal("5.5"), description="Added to the provider's price of every standard call."
+    )
+    fee_on: Literal["usage", "recharge"] = Field(
+        default="usage",
+        description='Where the fee is taken: "usage" adds it to every standard call, "recharge" leaves calls without.',
+    )
+    byok_fee_percent: Percent = Field(
+        default=Decimal(5), description="Share of the list price taken for a call on the caller's own provider key."
+    )
+    byok_free_requests_per_month: Whole = Field(
+        default=1_000_000,
+        ge=0,
+        description="Delivered calls on own provider keys that are free, per account and calendar month (UTC).",
+    )
+    minimum_recharge_usd: Dollars = Field(default=Decimal(10), description="The smallest recharge, in dollars.")
+    maximum_recharge_usd: Dollars = Field(default=Decimal(10_000), description="The largest recharge, in dollars.")
+    credit_expiry_days: Whole = Field(
+        default=365, ge=1, le=36_500, description="Credits expire this many days after the account's last activity."
+    )
+    refund_window_days: Whole = Field(
+        default=14, ge=0, le=36_500, description="For how many days the unspent part of a recharge can be given back."
+    )
+
+    @property
+    def usage_fee_percent(self) -> Decimal:
+        """What is added to the price of a standard call."""
+        return self.fee_percent if self.fee_on == "usage" else Decimal(0)
+
+    @pydantic.model_validator(mode="after")
+    def _recharges_have_room(self) -> BillingSettings:
+        if self.minimum_recharge_usd > self.maximum_recharge_usd:
+            raise ValueError("expected minimum_recharge_usd to be at most maximum_recharge_usd")
+        return self
+
+
+class LimitsSettings(Section):
+    """How much one account may ask; 0 is no limit."""
+
+    requests_per_minute: Whole = Field(
+        default=600, ge=0, description="Calls per minute and account, refilled continuously."
+    )
+    tokens_per_minute: Annotated[Whole, AfterValidator(only(0, "this version does not limit tokens"))] = Field(
+        default=0, ge=0, description="Tokens per minute and account; this version does not limit them."
+    )
+    concurrent_requests: Whole = Field(
+        default=0, ge=0, description="Calls of one account that may run at the same time; 0 does not limit them."
+    )
+
+
+class RoutingSettings(Section):
+    """How long the gateway tries, and how it moves on when a provider fails."""
+
+    retries: Whole = Field(
+        default=3, ge=0, le=10, description="How often one provider is asked again after the first try."
+    )
+    backoff_seconds: tuple[Wait, ...] = Field(
+        default=(1, 2, 4),
+        min_length=1,
+        max_length=10,
+        description="The waits before each retry; the last one is repeated.",
+    )
+    timeout_seconds: Seconds = Field(default=30, description="The whole time of a plain call, all attempts included.")
+    first_content_timeout_seconds: Seconds = Field(
+        default=120, description="How long a streamed call may take to its first content, all attempts included."
+    )
+    silence_timeout_seconds: Seconds = Field(
+        default=120, description="The longest silence inside a stream before it is given up."
+    )
+    disconnect_drain_seconds: Wait = Field(
+        default=30,
+        description="How long a stream is read on for its usage after the caller left, where cancelling saves nothing.",
+    )
+    candidate_first_content_seconds: Seconds = Field(
+        default=30,
+        description="A streamed candidate silent for this long is left for the next, where a healthy one stands by.",
+    )
+    candidate_plain_seconds: Seconds = Field(
+        default=15,
+        description="A plain candidate silent for this long is left for the next, where a healthy one stands by.",
+    )
+    failover: Literal["auto", "patient"] = Field(
+        default="auto",
+        description='"auto" moves on at once while a healthy candidate stands by; "patient" retries each first.',
+    )
+
+
+class StripeSettings(Section):
+    """Payments by Stripe; off without an API key."""
+
+    api_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Stripe's secret API key; payments are not available in this version.",
+        json_schema_extra={"environment": "STRIPE_API_KEY", "off": "payments by Stripe are off"},
+    )
+    webhook_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="The secret with which Stripe signs its webhooks.",
+        json_schema_extra={"environment": "STRIPE_WEBHOOK_SECRET", "off": "webhooks of Stripe are refused"},
+    )
+    api_base: Url = Field(default="https://api.stripe.com", description="Where Stripe's API is reached.")
+    return_hosts: tuple[str, ...] = Field(
+        default=(), description="Hosts to which a payment page may send the customer back."
+    )
+
+
+class Settings(Section):
+    """Everything an operator can set, at its default where nothing is said."""
+
+    catalogue: str = Field(
+        default="", description="The price book, relative to this file; empty is the one that is shipped."
+    )
+    middlewares: Chain = Field(
+        default=MIDDLEWARES, description="What happens to a call, in order; the order is checked."
+    )
+    server: ServerSettings = ServerSettings()
+    storage: StorageSettings = StorageSettings()
+    security: SecuritySettings = SecuritySettings()
+    billing: BillingSettings = BillingSettings()
+    limits: LimitsSettings = LimitsSettings()
+    routing: RoutingSettings = RoutingSettings()
+    stripe: StripeSettings = StripeSettings()
