@@ -1,23 +1,23 @@
 """A batch as work on a batch: many holds, or many settlements, in as few statements as they allow.
 
-Amounts are summed per account, so an account is changed once per batch, and rows are written together. The outcome of each
+Amounts are summed per account, all accounts are changed by one statement, and rows are written together. The outcome of each
 job is the same as if the jobs had been done one after another. Whatever is not the usual case (a sum that the balance does
 not cover, an id that was seen before, a cost above its hold) is left to the functions of storage/postings.py, one job at a
 time: here by calling them, or by raising NotTogether, after which the writer undoes the batch and does its jobs singly.
 """
 
+
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from storage.calls import insert_calls
 from storage.database import Connection
 from storage.postings import (
-    HOLD_ACCOUNT,
     HOLD_COLUMNS,
     RETURN_TICKET,
-    SETTLE_ACCOUNT,
     Balance,
     Held,
     Purpose,
@@ -39,6 +39,17 @@ _INSERT_HOLDS = f"INSERT INTO hold ({HOLD_COLUMNS})"
 _SETTLED_BEFORE = "SELECT request_id FROM call WHERE request_id IN (??)"
 _END_HOLDS = "DELETE FROM hold WHERE request_id IN (??) RETURNING request_id, account_id, amount, byok_month"
 
+_HOLD_ACCOUNTS = """UPDATE account SET held = held + wanted.column2 FROM ({wanted}) AS wanted
+    WHERE account.id = wanted.column1 AND status = 'active' AND balance - held >= wanted.column2
+    RETURNING id, balance, held"""
+_SETTLE_ACCOUNTS = """UPDATE account SET held = held - wanted.column2, balance = balance - wanted.column3,
+        last_active = CASE WHEN last_active >= wanted.column4 THEN last_active ELSE wanted.column4 END
+    FROM ({wanted}) AS wanted WHERE account.id = wanted.column1 RETURNING id, balance, held"""
+ACCOUNTS_AT_ONCE = 32
+"""Accounts changed by one statement: there is a statement for each number of them."""
+NEVER = 0
+"""An instant before any activity."""
+
 
 class NotTogether(Exception):
     """Something in the batch is not the usual case; each job must be done by itself."""
@@ -52,13 +63,17 @@ def place_holds(connection: Connection, orders: Sequence[HoldOrder]) -> list[Hel
     outcomes: dict[str, Held | Refusal] = {}
     rows: list[tuple[object, ...]] = []
     one_by_one: list[HoldOrder] = []
-    for account_id, members in _by_account(orders, [order[1] for order in orders]).items():
-        total = sum(order[2][0] for order in members)
-        changed = connection.execute(HOLD_ACCOUNT, (total, account_id, total)).fetchone()
-        if changed is None:
+    accounts = _by_account(orders, [order[1] for order in orders])
+    balances = _change_accounts(
+        connection,
+        _HOLD_ACCOUNTS,
+        [(account_id, sum(order[2][0] for order in members)) for account_id, members in accounts.items()],
+    )
+    for account_id, members in accounts.items():
+        balance = balances.get(account_id)
+        if balance is None:
             one_by_one += members
             continue
-        balance = Balance(*changed)
         for request_id, _, amounts, _, owner, deadline, now, purpose in members:
             rows.append(hold_row(request_id, account_id, amounts[0], None, owner, deadline, now, purpose))
             outcomes[request_id] = Held(amounts[0], balance, free_byok=False)
@@ -77,9 +92,15 @@ def post_settlements(connection: Connection, orders: Sequence[SettleOrder]) -> l
     holds = {request_id: (account_id, amount, month) for request_id, account_id, amount, month in ended}
     if len(holds) != len(orders):
         raise NotTogether
+    accounts = _by_account(orders, [settlement.account_id for settlement, _ in orders])
+    balances = _change_accounts(
+        connection,
+        _SETTLE_ACCOUNTS,
+        [_sums(connection, account_id, members, holds) for account_id, members in accounts.items()],
+    )
     settled: dict[str, Settled] = {}
-    for account_id, members in _by_account(orders, [settlement.account_id for settlement, _ in orders]).items():
-        settled |= _settle_account(connection, account_id, members, holds)
+    for account_id, members in accounts.items():
+        _tell_in_turn(members, balances[account_id], settled)
     insert_entries(connection, [entry for settlement, now in orders for entry in entries_of(settlement, now)])
     insert_calls(
         connection,
@@ -91,15 +112,15 @@ def post_settlements(connection: Connection, orders: Sequence[SettleOrder]) -> l
     return [settled[request_id] for request_id in request_ids]
 
 
-def _settle_account(
+def _sums(
     connection: Connection,
     account_id: str,
     orders: Sequence[SettleOrder],
     holds: dict[str, tuple[str, int, str | None]],
-) -> dict[str, Settled]:
-    """Take the sum of the costs from the account; each call is told the balance as if it had been settled in its turn."""
+) -> tuple[str, int, int, int]:
+    """What one account's calls free and cost together, and when the last that was delivered ended."""
     held = cost = 0
-    active: int | None = None
+    active = NEVER
     for settlement, now in orders:
         owner, amount, month = holds[settlement.request_id]
         if owner != account_id or settlement.cost > amount:
@@ -107,17 +128,37 @@ def _settle_account(
         held += amount
         cost += settlement.cost
         if settlement.delivered:
-            active = now if active is None else max(active, now)
+            active = max(active, now)
         elif month is not None:
             connection.execute(RETURN_TICKET, (account_id, month))
-    row = connection.execute(SETTLE_ACCOUNT, (held, cost, active, account_id)).fetchone()
-    assert row is not None, "accounts are never deleted"
-    balance, still_held = row[0] + cost, row[1]
-    settled: dict[str, Settled] = {}
+    return account_id, held, cost, active
+
+
+def _tell_in_turn(orders: Sequence[SettleOrder], after: Balance, settled: dict[str, Settled]) -> None:
+    """Each call of one account is told the balance as if it had been settled in its turn."""
+    balance = after.balance + sum(settlement.cost for settlement, _ in orders)
     for settlement, _ in orders:
-        balance -= settlement.cost
-        settled[settlement.request_id] = Settled(Balance(balance, still_held), settlement.cost)
-    return settled
+        cost = settlement.cost
+        balance -= cost
+        settled[settlement.request_id] = Settled(Balance(balance, after.held), cost)
+
+
+def _change_accounts(connection: Connection, sql: str, wanted: Sequence[tuple[object, ...]]) -> dict[str, Balance]:
+    """Change each account by its row; the balances of those that were changed."""
+    balances: dict[str, Balance] = {}
+    for start in range(0, len(wanted), ACCOUNTS_AT_ONCE):
+        part = wanted[start : start + ACCOUNTS_AT_ONCE]
+        values = [value for row in part for value in row]
+        changed = connection.execute(_for_rows(sql, len(part[0]), len(part)), values).fetchall()
+        for account_id, balance, held in changed:
+            balances[account_id] = Balance(balance, held)
+    return balances
+
+
+@functools.cache
+def _for_rows(sql: str, width: int, rows: int) -> str:
+    row = f"({', '.join('?' * width)})"
+    return sql.format(wanted=f"VALUES {', '.join([row] * rows)}")
 
 
 def _by_account(orders: Sequence[Any], account_ids: Sequence[str]) -> dict[str, list[Any]]:
