@@ -88,13 +88,24 @@ CORRECTION_CHECKS: Final = (
     (
         "entry {id}",
         "the expiry took {found} more than the account had",
-        """SELECT expiry.id, 0, SUM(CASE WHEN entry.debit = expiry.debit THEN entry.amount ELSE -entry.amount END)
-            FROM entry AS expiry JOIN entry ON entry.created <= expiry.created
-                AND (entry.debit = expiry.debit
-                    OR (entry.credit = expiry.debit AND substr(entry.credit, 1, 9) = 'customer:'))
-            WHERE expiry.kind = 'expiry' GROUP BY expiry.id
-            HAVING SUM(CASE WHEN entry.debit = expiry.debit THEN entry.amount ELSE -entry.amount END) > 0
-            ORDER BY expiry.id""",
+        """SELECT expiry.id, 0, SUM(moved.amount) FROM entry AS expiry
+            JOIN (SELECT debit AS customer, amount, created FROM entry WHERE substr(debit, 1, 9) = 'customer:'
+                UNION ALL SELECT credit, -amount, created FROM entry WHERE substr(credit, 1, 9) = 'customer:') AS moved
+                ON moved.customer = expiry.debit AND moved.created <= expiry.created
+            WHERE expiry.kind = 'expiry' GROUP BY expiry.id HAVING SUM(moved.amount) > 0 ORDER BY expiry.id""",
+    ),
+    (
+        "entry {id}",
+        "the account had {found} before this expiry, which took {expected}",
+        """SELECT expiry.id, expiry.amount, entry_balance.balance FROM entry AS expiry
+            JOIN entry_balance ON entry_balance.entry_id = expiry.id
+            WHERE expiry.kind = 'expiry' AND expiry.amount > entry_balance.balance ORDER BY expiry.id""",
+    ),
+    (
+        "entry {id}",
+        "the balance before it is kept, and there is no such entry",
+        """SELECT entry_balance.entry_id, 'an entry', 'none' FROM entry_balance
+            LEFT JOIN entry ON entry.id = entry_balance.entry_id WHERE entry.id IS NULL ORDER BY entry_balance.entry_id""",
     ),
     (
         "entry {id}",

@@ -6,7 +6,6 @@ not cover, an id that was seen before, a cost above its hold) is left to the fun
 time: here by calling them, or by raising NotTogether, after which the writer undoes the batch and does its jobs singly.
 """
 
-
 from __future__ import annotations
 
 import functools

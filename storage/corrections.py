@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from storage.accounts import UnknownAccount
 from storage.database import Connection
-from storage.postings import Balance, InsufficientCredit, LedgerViolation, find_balance
+from storage.postings import Balance, InsufficientCredit, LedgerViolation, find_balance, remember_balance
 
 _INSERT = """INSERT INTO entry (id, debit, credit, amount, kind, reference, reason, created)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
@@ -46,16 +46,14 @@ def post_adjustment(
         if posted != (*sides, abs(amount)):
             raise LedgerViolation(f"there is another entry with the id {entry_id}")
         return find_balance(connection, account_id)
-    if amount > 0:
-        row = connection.execute(_MOVE, (amount, account_id)).fetchone()
-    else:
-        row = connection.execute(_TAKE, (-amount, account_id, -amount)).fetchone()
-        if row is None:
-            return InsufficientCredit(find_balance(connection, account_id).available, -amount)
-    assert row is not None, "the account was locked above"
+    if amount < 0 and (available := find_balance(connection, account_id).available) < -amount:
+        return InsufficientCredit(available, -amount)
     values = (entry_id, *sides, abs(amount), "adjustment", entry_id, reason, now)
     if connection.execute(_INSERT, values).rowcount == 0:
         raise LedgerViolation(f"there is another entry with the id {entry_id}")
+    remember_balance(connection, entry_id, account_id)
+    row = connection.execute(_MOVE, (amount, account_id)).fetchone()
+    assert row is not None, "the account was locked above"
     return Balance(*row)
 
 
@@ -68,6 +66,7 @@ def post_expiry(connection: Connection, account_id: str, amount: int, expires_on
     values = (entry_id, f"customer:{account_id}", "expired", amount, "expiry", entry_id, reason, now)
     if connection.execute(_INSERT, values).rowcount == 0:
         return False
+    remember_balance(connection, entry_id, account_id)
     if connection.execute(_TAKE, (amount, account_id, amount)).fetchone() is None:
         raise LedgerViolation(f"{entry_id}: the account has less than {amount}")
     return True
@@ -86,6 +85,7 @@ def restore_expired(connection: Connection, account_id: str, reason: str, now: i
     expiry_id, amount = found
     values = (f"restore:{expiry_id}", "expired", customer, amount, "restore", expiry_id, reason, now)
     connection.execute(_INSERT, values)
+    remember_balance(connection, str(values[0]), account_id)
     connection.execute(_MOVE, (amount, account_id))
     count_as_activity(connection, account_id, now)
     return str(expiry_id), int(amount)

@@ -19,7 +19,7 @@ import re
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +134,7 @@ class Database:
             await asyncio.wait({self._stall_watch})
             self._stall_watch = None
 
-    async def run(
+    def run(
         self,
         job: Callable[..., T],
         *arguments: Any,
@@ -142,7 +142,7 @@ class Database:
         on_orphan: Callable[[T], None] | None = None,
         on_doubt: Callable[[], None] | None = None,
         together: Together | None = None,
-    ) -> T:
+    ) -> Coroutine[Any, Any, T]:
         """Run `job(connection, *arguments)` in the writer's next transaction and return its result once it is durable.
 
         `key` is the account the job is about: batches are sorted by it, so that processes lock rows in one order.
@@ -152,14 +152,14 @@ class Database:
         the price of running its whole batch again: return refusals that are to be expected. Raises whatever the job
         raises, Conflict, and StorageUnavailable (at once when too many jobs are waiting).
         """
-        return await self._writer.run(job, arguments, key, on_orphan, on_doubt, together)
+        return self._writer.run(job, arguments, key, on_orphan, on_doubt, together)
 
-    async def read(self, query: Callable[..., T], *arguments: Any) -> T:
+    def read(self, query: Callable[..., T], *arguments: Any) -> Coroutine[Any, Any, T]:
         """Run `query(connection, *arguments)` on the reader; it sees one state of what is committed, and writes nothing.
 
         Raises whatever the query raises, and StorageUnavailable.
         """
-        return await self._reader.run(query, arguments)
+        return self._reader.run(query, arguments)
 
     async def ping(self) -> None:
         """Prove that the database answers. Raises StorageUnavailable."""

@@ -1,8 +1,9 @@
 """Reading an account's entries as the moves that its lots are computed from (billing/lots.py), however many calls it made.
 
-Calls are never loaded, only summed, and only where it matters: between other moves than recharges, because recharges are
-spent last. What was spent since the last such move follows from the balance. Entries of one instant count in this order:
-what is not a call by id, then calls.
+Calls are never read. Beside each entry that is no call's stands what the account had before it, and what was spent up to
+then follows: all that had come in, less that balance. What was spent since the last such entry follows from the balance of
+today. Entries of one instant count in the order of their ids. An entry whose balance before it is not known (a release
+that did not keep it wrote it) leaves the spending to be told by the next one.
 
 Run these in one state of the database: a snapshot, or a transaction that has locked the account.
 """
@@ -15,12 +16,10 @@ from billing.lots import Lots, Move, find_lots, spending
 from storage.database import Connection
 from storage.postings import Balance, find_balance
 
-_CREDITS = """SELECT id, kind, debit, reference, amount, created FROM entry
-    WHERE credit = ? AND substr(credit, 1, 9) = 'customer:'"""
-_CORRECTIONS = """SELECT id, kind, credit, reference, -amount, created FROM entry
-    WHERE debit = ? AND substr(credit, 1, 8) <> 'revenue:'"""
-_SPENT = """SELECT COALESCE(SUM(amount), 0) FROM entry
-    WHERE debit = ? AND substr(credit, 1, 8) = 'revenue:' AND created >= ? AND created < ?"""
+_MOVES = """SELECT id, kind, {counterpart}, reference, {sign}amount, created, entry_balance.balance FROM entry
+    LEFT JOIN entry_balance ON entry_balance.entry_id = entry.id WHERE """
+_CREDITS = _MOVES.format(counterpart="debit", sign="") + "credit = ? AND substr(credit, 1, 9) = 'customer:'"
+_CORRECTIONS = _MOVES.format(counterpart="credit", sign="-") + "debit = ? AND substr(credit, 1, 8) <> 'revenue:'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +42,17 @@ def read_moves(connection: Connection, account_id: str, balance: int) -> list[Mo
     customer = f"customer:{account_id}"
     rows = connection.execute(_CREDITS, (customer,)).fetchall()
     rows += connection.execute(_CORRECTIONS, (customer,)).fetchall()
-    others = sorted((Move(*row) for row in rows), key=lambda move: (move.created, move.id))
-    to_tell = sum(move.amount for move in others) - balance
+    others = sorted(((Move(*row[:-1]), row[-1]) for row in rows), key=lambda other: (other[0].created, other[0].id))
+    spent = sum(move.amount for move, _ in others) - balance
     moves: list[Move] = []
-    since = 0
-    for move in others:
-        if move.kind != "recharge" and move.created > since and to_tell > 0:
-            row = connection.execute(_SPENT, (customer, since, move.created)).fetchone()
-            assert row is not None, "a sum without rows is 0"
-            if spent := int(row[0]):
-                moves.append(spending(spent, move.created))
-                to_tell -= spent
-            since = move.created
+    came = told = 0
+    for move, before in others:
+        # Recharges are spent last, so what was spent before one may be told after it.
+        if before is not None and move.kind != "recharge" and (untold := min(came - before, spent) - told) > 0:
+            moves.append(spending(untold, move.created))
+            told += untold
         moves.append(move)
-    if to_tell > 0:
-        moves.append(spending(to_tell, since))
+        came += move.amount
+    if spent > told:
+        moves.append(spending(spent - told, others[-1][0].created if others else 0))
     return moves

@@ -85,7 +85,6 @@ class Entry(Model):
 
     class Meta:
         table_name = "entry"
-        indexes = ((("debit", "created"), False),)
 
 
 # What left an account for something else than calls: few lines, found without reading its millions of calls.
@@ -100,6 +99,16 @@ Entry.add_index(
 )
 # What corrects calls, by the call.
 Entry.add_index(Entry.index(Entry.reference, where=SQL("kind = 'adjustment'"), name="entry_adjustment"))
+
+
+class EntryBalance(Model):
+    """What an account had before an entry that is no call's. Never changed, never deleted."""
+
+    entry_id = TextField(primary_key=True)
+    balance = BigIntegerField()
+
+    class Meta:
+        table_name = "entry_balance"
 
 
 class Hold(Model):
@@ -242,6 +251,7 @@ TABLES: tuple[type[Model], ...] = (
     ApiKey,
     ProviderKey,
     Entry,
+    EntryBalance,
     Hold,
     Call,
     Attempt,

@@ -151,6 +151,7 @@ _ENTRY_COLUMNS = "id, debit, credit, amount, kind, reference, reason, created"
 _INSERT_ENTRY = f"INSERT INTO entry ({_ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_ENTRIES = f"INSERT INTO entry ({_ENTRY_COLUMNS})"
 _INSERT_ENTRY_ONCE = f"{_INSERT_ENTRY} ON CONFLICT (id) DO NOTHING"
+_REMEMBER_BALANCE = "INSERT INTO entry_balance (entry_id, balance) SELECT ?, balance FROM account WHERE id = ?"
 _FIND_ENTRY = "SELECT debit, credit, amount FROM entry WHERE id = ?"
 
 
@@ -367,14 +368,24 @@ def post_credit(
         raise LedgerViolation(f"{entry_id}: an entry moves more than nothing, not {amount}")
     customer = f"customer:{account_id}"
     kind = "promotion" if source == "promotion" else "recharge"
+    if connection.execute(_LOCK_ACCOUNT, (account_id,)).fetchone() is None:
+        raise UnknownAccount(f"there is no account {account_id}")
     values = (entry_id, source, customer, amount, kind, entry_id, reason, now)
     if connection.execute(_INSERT_ENTRY_ONCE, values).rowcount == 0:
         if connection.execute(_FIND_ENTRY, (entry_id,)).fetchone() != (source, customer, amount):
             raise LedgerViolation(f"there is another entry with the id {entry_id}")
         return find_balance(connection, account_id)
+    remember_balance(connection, entry_id, account_id)
     row = connection.execute(_CREDIT, (amount, account_id)).fetchone()
-    if row is None:
-        raise UnknownAccount(f"there is no account {account_id}")
+    assert row is not None, "the account was locked above"
     if kind == "recharge":
         connection.execute(_PAID, (now, account_id))
     return Balance(*row)
+
+
+def remember_balance(connection: Connection, entry_id: str, account_id: str) -> None:
+    """Keep what the account has before an entry that is no call's; its lots are told by it (storage/lots.py).
+
+    The account is locked, the entry is written, and its amount has not been moved yet.
+    """
+    connection.execute(_REMEMBER_BALANCE, (entry_id, account_id))

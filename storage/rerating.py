@@ -31,6 +31,7 @@ from billing.usage import Usage
 from billing.values import named_value, value
 from storage.calls import CallRow, list_calls
 from storage.database import Connection
+from storage.postings import remember_balance
 from storage.receipts import find_adjustments
 
 T = TypeVar("T")
@@ -196,7 +197,7 @@ def _correct(connection: Connection, row: CallRow, wish: Wish, available: int, n
         sentence = f"it was corrected to {price.version} before; give the price another revision"
         return Correction(row.request_id, row.account_id, NOT_RATED, difference, price.version, sentence)
     if not wish.dry_run:
-        _post(connection, row, price.version, changes, difference, wish.reason, now)
+        _post(connection, row, price.version, changes, wish.reason, now)
     return told
 
 
@@ -221,18 +222,18 @@ def _outcome(changes: dict[str, int], difference: int, available: int, *, charge
     return CHARGED_MORE if difference <= available else NOT_COVERED
 
 
-def _post(
-    connection: Connection, row: CallRow, version: str, changes: dict[str, int], difference: int, reason: str, now: int
-) -> None:
+def _post(connection: Connection, row: CallRow, version: str, changes: dict[str, int], reason: str, now: int) -> None:
     """The entries, and the balance with them; the account is locked."""
-    accounts = ledger_accounts(row.account_id)
+    accounts, customer = ledger_accounts(row.account_id), f"customer:{row.account_id}"
     for kind, change in changes.items():
         debit, credit = accounts[kind] if change > 0 else accounts[kind][::-1]
         entry_id = adjustment_id(version, row.request_id, kind)
         values = (entry_id, debit, credit, abs(change), ADJUSTMENT, row.request_id, reason, now)
         connection.execute(_INSERT, values)
-    if difference:
-        connection.execute(_MOVE, (difference, row.account_id))
+        if credit == customer:
+            remember_balance(connection, entry_id, row.account_id)
+        if customer in (debit, credit):
+            connection.execute(_MOVE, (change, row.account_id))
 
 
 def _number(connection: Connection, sql: str, account_id: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from storage.database import StorageUnavailable, open_database
-from storage.migrating import migrate, pending
+from storage.lots import read_moves
+from storage.migrating import FOLDER, migrate, pending
 
+CHANGES = sorted(path.stem for path in FOLDER.glob("[0-9]*.py"))
 SLOW = """
 import time
 
@@ -40,8 +43,9 @@ def test_the_schema_is_made_once(database_url: str) -> None:
     """What is pending is told beforehand, applied in order, and then nothing is pending."""
     database = open_database(database_url)
 
-    assert ["0001_initial", "0002_receipts", "0003_notices", "0004_adjustments"] == pending(database)
-    assert ["0001_initial", "0002_receipts", "0003_notices", "0004_adjustments"] == migrate(database)
+    assert "0001_initial" == CHANGES[0]
+    assert CHANGES == pending(database)
+    assert CHANGES == migrate(database)
     assert ([], []) == (pending(database), migrate(database))
 
 
@@ -82,3 +86,34 @@ def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None
     """As everywhere else."""
     with pytest.raises(StorageUnavailable):
         migrate(open_database(f"sqlite:///{tmp_path}/missing/file.db"))
+
+
+def test_lots_of_before_are_told_as_they_were(database_url: str, tmp_path: Path) -> None:
+    """What was spent before a promotion is known from entries that were written before balances were kept beside them."""
+    for name in CHANGES[: CHANGES.index("0005_balances")]:
+        shutil.copy(FOLDER / f"{name}.py", tmp_path)
+    database = open_database(database_url)
+    migrate(database, tmp_path)
+    entries = (
+        ("gift:1", "promotion", "customer:acct_1", 100, "promotion", 1),
+        ("req_1:usage", "customer:acct_1", "revenue:usage", 30, "usage", 2),
+        ("gift:2", "promotion", "customer:acct_1", 50, "promotion", 2),
+        ("req_2:fee", "customer:acct_1", "revenue:fee", 5, "fee", 3),
+        ("expiry:1", "customer:acct_1", "expired", 60, "expiry", 3),
+        ("gift:3", "promotion", "customer:acct_2", 7, "promotion", 3),
+    )
+    with database.session() as connection:
+        for *entry, created in entries:
+            connection.execute(
+                """INSERT INTO entry (id, debit, credit, amount, kind, reference, reason, created)
+                    VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+                (*entry, entry[0], "", created),
+            )
+
+    assert CHANGES[CHANGES.index("0005_balances") :] == migrate(database)
+
+    with database.session() as connection:
+        kept = connection.execute("SELECT entry_id, balance FROM entry_balance ORDER BY entry_id").fetchall()
+        moves = read_moves(connection, "acct_1", 55)
+    assert [("expiry:1", 120), ("gift:1", 0), ("gift:2", 100), ("gift:3", 0)] == kept
+    assert [100, 50, -30, -60, -5] == [move.amount for move in moves]

@@ -72,6 +72,7 @@ def test_refusals_are_returned_and_mistakes_are_raised(connection: Connection, m
     """A refusal is an outcome among others; it must not cost its batch a second run."""
     idle = create_account(connection, "idle@example.com").id
     set_status(connection, idle, "deactivated")
+    post_credit(connection, "c0", idle, 1, "promotion", "", 1)
     for account, refusal in ((idle, AccountInactive), ("acct_nobody", UnknownAccount)):
         assert isinstance(place_hold(connection, "r1", account, (1,), None, "p1", 1, 1), refusal)
         assert isinstance(place_byok_hold(connection, "r1", account, "2026-11", 1, 1, "p1", 1, 1), refusal)
@@ -79,7 +80,7 @@ def test_refusals_are_returned_and_mistakes_are_raised(connection: Connection, m
         (UnknownAccount, lambda: find_balance(connection, "acct_nobody")),
         (UnknownAccount, lambda: post_credit(connection, "c1", "acct_nobody", 1, "promotion", "", 1)),
         (LedgerViolation, lambda: post_credit(connection, "c2", idle, 0, "promotion", "", 1)),
-        (LedgerViolation, lambda: post_credit(connection, "c1", idle, 2, "promotion", "", 1)),
+        (LedgerViolation, lambda: post_credit(connection, "c0", idle, 2, "promotion", "", 1)),
         (LedgerViolation, lambda: post_settlement(connection, make_settlement("r1", idle), 1)),
     ):
         with pytest.raises(mistake):

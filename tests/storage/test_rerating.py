@@ -127,6 +127,9 @@ def test_too_much_is_given_back_once(database: Database) -> None:
         made = receipts(connection, CHEAPER.price_book())
         adjusted = [one for one in made if one["paid"] != one["call"]["cost"]]  # type: ignore[index]
         assert outcomes(told)[GIVEN_BACK] == len(adjusted)
+        untold = """SELECT COUNT(*) FROM entry LEFT JOIN entry_balance ON entry_balance.entry_id = entry.id
+            WHERE kind = 'adjustment' AND substr(credit, 1, 9) = 'customer:' AND entry_balance.entry_id IS NULL"""
+        assert (0,) == connection.execute(untold).fetchone(), "lots are told by the balance before each of them"
 
 
 def test_a_dry_run_tells_the_same_and_writes_nothing(database: Database) -> None:
