@@ -124,7 +124,7 @@ class Settlement:
             raise LedgerViolation(f"{self.request_id}: the row of the billing log says something else: {told}")
 
 
-HOLD_ACCOUNT = """UPDATE account SET held = held + ? WHERE id = ? AND status = 'active' AND balance - held >= ?
+_HOLD_ACCOUNT = """UPDATE account SET held = held + ? WHERE id = ? AND status = 'active' AND balance - held >= ?
     RETURNING balance, held"""
 _LOCK_ACCOUNT = "UPDATE account SET held = held WHERE id = ? RETURNING balance, held, status"
 _BALANCE = "SELECT balance, held FROM account WHERE id = ?"
@@ -139,10 +139,11 @@ _HOLD_FEE = "UPDATE hold SET amount = ?, byok_month = NULL WHERE request_id = ?"
 _ADD_HELD = "UPDATE account SET held = held + ? WHERE id = ? RETURNING balance, held"
 _END_HOLD = "DELETE FROM hold WHERE request_id = ? AND account_id = ? RETURNING amount, byok_month"
 _FIND_COST = "SELECT cost FROM call WHERE request_id = ? AND account_id = ?"
-SETTLE_ACCOUNT = """UPDATE account SET held = held - ?, balance = balance - ?, last_active = COALESCE(?, last_active)
-    WHERE id = ? RETURNING balance, held"""
+_SETTLE_ACCOUNT = """UPDATE account SET held = held - ?, balance = balance - ?,
+    last_active = CASE WHEN last_active < ? THEN ? ELSE last_active END WHERE id = ? RETURNING balance, held"""
+"""The instant of activity is given twice; NULL where there was none. The later one stays, whichever node's clock told it."""
 _CREDIT = "UPDATE account SET balance = balance + ? WHERE id = ? RETURNING balance, held"
-_PAID = "UPDATE account SET last_active = ? WHERE id = ?"
+_PAID = "UPDATE account SET last_active = ? WHERE id = ? AND last_active < ?"
 _TAKE_TICKET = """INSERT INTO byok_month (account_id, month, used) VALUES (?, ?, 1)
     ON CONFLICT (account_id, month) DO UPDATE SET used = byok_month.used + 1 WHERE byok_month.used < ?
     RETURNING used"""
@@ -186,13 +187,13 @@ def place_hold(
     The same request id again returns the hold as it stands. Raises LedgerViolation if the call was settled before.
     """
     amount = amounts[0]
-    row = connection.execute(HOLD_ACCOUNT, (amount, account_id, amount)).fetchone()
+    row = connection.execute(_HOLD_ACCOUNT, (amount, account_id, amount)).fetchone()
     if row is None:
         chosen = _choose_amount(connection, request_id, account_id, amounts, at_least)
         if not isinstance(chosen, int):
             return chosen
         amount = chosen
-        row = connection.execute(HOLD_ACCOUNT, (amount, account_id, amount)).fetchone()
+        row = connection.execute(_HOLD_ACCOUNT, (amount, account_id, amount)).fetchone()
         assert row is not None, "the account is locked since its available balance was read"
     values = hold_row(request_id, account_id, amount, None, owner, deadline, now, purpose)
     if connection.execute(_INSERT_HOLD, (*values, request_id)).rowcount == 1:
@@ -312,7 +313,7 @@ def post_settlement(connection: Connection, settlement: Settlement, now: int) ->
     if cost > amount:
         raise LedgerViolation(f"{request_id} cannot be settled: it costs {cost}, and {amount} were held")
     active = now if settlement.delivered else None
-    row = connection.execute(SETTLE_ACCOUNT, (amount, cost, active, account_id)).fetchone()
+    row = connection.execute(_SETTLE_ACCOUNT, (amount, cost, active, active, account_id)).fetchone()
     assert row is not None, "accounts are never deleted"
     if byok_month is not None and not settlement.delivered:
         connection.execute(RETURN_TICKET, (account_id, byok_month))
@@ -379,7 +380,7 @@ def post_credit(
     row = connection.execute(_CREDIT, (amount, account_id)).fetchone()
     assert row is not None, "the account was locked above"
     if kind == "recharge":
-        connection.execute(_PAID, (now, account_id))
+        connection.execute(_PAID, (now, account_id, now))
     return Balance(*row)
 
 

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from storage.accounts import AccountInactive, UnknownAccount, create_account, find_account, set_status
 from storage.audit import audit
+from storage.batches import post_settlements
 from storage.calls import CallRow
 from storage.database import Connection, open_database
 from storage.migrating import migrate
@@ -98,6 +99,36 @@ def test_a_payment_is_activity_and_a_gift_is_not(connection: Connection) -> None
     assert gift is not None
     assert payment is not None
     assert (account.last_active, 2**51) == (gift.last_active, payment.last_active)
+
+
+def _deliver(connection: Connection, made: Settlement, now: int) -> None:
+    place_hold(connection, made.request_id, made.account_id, (0,), None, "p1", 1, 1)
+    post_settlement(connection, made, now)
+
+
+def _deliver_together(connection: Connection, made: Settlement, now: int) -> None:
+    place_hold(connection, made.request_id, made.account_id, (0,), None, "p1", 1, 1)
+    post_settlements(connection, [(made, now)])
+
+
+def _pay(connection: Connection, made: Settlement, now: int) -> None:
+    post_credit(connection, made.request_id, made.account_id, 1, "stripe:clearing", "", now)
+
+
+@pytest.mark.parametrize("act", [_deliver, _deliver_together, _pay])
+def test_the_last_activity_never_moves_back(
+    connection: Connection, make_settlement: MakeSettlement, act: Callable[[Connection, Settlement, int], None]
+) -> None:
+    """A node whose clock is behind does not bring an account's expiry nearer: the later of the two instants stays."""
+    account = create_account(connection, "ann@example.com").id
+    instants = []
+    for number, now in enumerate((2**51, 2**50, 2**51 + 1)):
+        act(connection, make_settlement(f"r{number}", account), now)
+        found = find_account(connection, account)
+        assert found is not None
+        instants.append(found.last_active)
+
+    assert [2**51, 2**51, 2**51 + 1] == instants
 
 
 def test_asking_again_returns_the_first_outcome(connection: Connection) -> None:
