@@ -20,7 +20,7 @@ installed_for_running := $(venv)/installed-for-running-$(call fingerprint,requir
 installed_for_development := $(venv)/installed-for-development-$(call fingerprint,requirements-dev.lock)
 installed := $(or $(wildcard $(installed_for_development)),$(installed_for_running))
 
-.PHONY: help install demo test check lint bench bench-ledger exam lock
+.PHONY: help install demo test check lint bench bench-ledger exam reference lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name does; do \
@@ -51,6 +51,9 @@ bench-ledger: $(installed_for_development) ## hold and settlement: pairs per sec
 
 exam: $(installed_for_development) ## the tests with long campaigns of generated examples; takes its time
 	@FIND_TOKEN_EXAM=1 $(bin)/python -m pytest --timeout=0 $(ARGUMENTS)
+
+reference: $(installed_for_development) ## write the settings into docs/configuration.md and deploy/find-token.toml
+	@$(bin)/python -c 'from pathlib import Path; from proxy.reference import write_reference; write_reference(Path())'
 
 lock: $(installed_for_development) ## write the locks anew from setup.cfg (UPGRADE=--upgrade for newer versions)
 	@$(compile) --extra build --output-file requirements.lock

@@ -39,6 +39,7 @@ FAMILIES: Final[dict[str, str]] = {
     "ledger_commit_seconds": "How long a batch of holds and settlements took to become durable.",
     "ledger_queue_length": "Jobs waiting for the ledger's writer.",
     "holds_usd": "Money held for calls in flight, in USD, as the books have it.",
+    "log_lines_dropped_total": "Log lines lost because nobody read them fast enough.",
     "build_info": "The version that runs.",
 }
 
@@ -97,6 +98,9 @@ class Instruments:
         self.rate_limited = Counter(_name("rate_limited_total"), FAMILIES["rate_limited_total"], registry=self.registry)
         self.client_disconnects = Counter(
             _name("client_disconnects_total"), FAMILIES["client_disconnects_total"], registry=self.registry
+        )
+        self.log_lines_dropped = Counter(
+            _name("log_lines_dropped_total"), FAMILIES["log_lines_dropped_total"], registry=self.registry
         )
         self.streams_open = self._gauge("streams_open")
         self.ledger_queue_length = self._gauge("ledger_queue_length")

@@ -123,6 +123,11 @@ def status_of(error: BaseException) -> int:
     return problem_of(error).status
 
 
+def code_of(error: BaseException) -> str | None:
+    """The code that ``error`` becomes; None for a caller who left."""
+    return None if isinstance(error, (asyncio.CancelledError, ClientGone)) else problem_of(error).code
+
+
 def errors() -> Middleware:
     """The outermost middleware: whatever comes back up becomes an answer."""
 

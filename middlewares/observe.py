@@ -1,4 +1,7 @@
-"""The clock of a call, and what is counted of it when it is over.
+"""The clock of a call, and what is counted and logged of it when it is over.
+
+The log has one line for each call, refused ones included: who, which model, what came of it, what it cost, what was tried.
+Nothing that a caller wrote stands in it, so no prompt, no secret and no invented name can.
 
 Only calls that passed `auth` are counted, so strangers cannot fill the metrics; labels come from the catalogue and from
 closed lists, never from what a caller wrote.
@@ -9,13 +12,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from billing.money import format_usd
 from metrics.instruments import Instruments
 from middlewares.call import CALL, Call
-from middlewares.errors import ClientGone, status_of
+from middlewares.errors import ClientGone, code_of, status_of
 
 
 def utc_now() -> datetime:
@@ -23,8 +28,16 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def observe(instruments: Instruments, clock: Callable[[], datetime] = utc_now) -> Middleware:
-    """Start the clock; at the end count the call by provider, model, mode, outcome and status.
+LogCall = Callable[[dict[str, Any]], None]
+"""Writes the facts of one call to the log."""
+
+ATTEMPTS_LOGGED: Final = 8
+
+
+def observe(
+    instruments: Instruments, clock: Callable[[], datetime] = utc_now, log: LogCall | None = None
+) -> Middleware:
+    """Start the clock; at the end count the call by provider, model, mode, outcome and status, and log it.
 
     ``clock`` tells the instant at which a call came in, aware: it decides its prices and its month.
     """
@@ -41,12 +54,47 @@ def observe(instruments: Instruments, clock: Callable[[], datetime] = utc_now) -
         except BaseException as error:
             if isinstance(error, (asyncio.CancelledError, ClientGone)):
                 instruments.client_disconnects.inc()
-            _count(instruments, call, status_of(error), loop.time() - call.started)
+            seconds = loop.time() - call.started
+            _count(instruments, call, status_of(error), seconds)
+            if log is not None:
+                log(facts_of(call, request.path, status_of(error), seconds, code_of(error)))
             raise
-        _count(instruments, call, response.status, loop.time() - call.started)
+        seconds = loop.time() - call.started
+        _count(instruments, call, response.status, seconds)
+        if log is not None:
+            log(facts_of(call, request.path, response.status, seconds, None))
         return response
 
     return observe_call
+
+
+def facts_of(call: Call, path: str, status: int, seconds: float, code: str | None) -> dict[str, Any]:
+    """What the log says of a call; None for what does not apply to it."""
+    bill, offer, answer = call.bill, call.offer, call.answer
+    first = answer.first_content_at if answer is not None else None
+    model = getattr(call, "model", None)  # Decided by the body: there is none if the call was refused before.
+    return {
+        "request_id": call.request_id,
+        "account_id": call.account_id,
+        "key_id": call.key_id if call.account_id is not None else None,
+        "path": path,
+        "streamed": getattr(call, "streamed", None),
+        "requested_model": model.id if model is not None else None,
+        "model": offer.model.id if offer is not None else None,
+        "provider": offer.provider_name if offer is not None else None,
+        "mode": call.mode,
+        "status": status,
+        "code": code,
+        "outcome": bill.ending.value if bill is not None else None,
+        "cost": format_usd(call.cost) if call.cost is not None else None,
+        "prompt_tokens": bill.usage.prompt_tokens if bill is not None else None,
+        "completion_tokens": bill.usage.completion_tokens if bill is not None else None,
+        "attempts": [
+            f"{attempt.provider}/{attempt.model}: {attempt.outcome}" for attempt in call.attempts[:ATTEMPTS_LOGGED]
+        ],
+        "latency_ms": int(seconds * 1000),
+        "first_content_ms": int((first - call.started) * 1000) if first is not None else None,
+    }
 
 
 def _count(instruments: Instruments, call: Call, status: int, seconds: float) -> None:

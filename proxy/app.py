@@ -24,7 +24,7 @@ from middlewares.correlate import correlate, new_request_id
 from middlewares.errors import errors
 from middlewares.headers import headers, headers_of_calls, write_headers
 from middlewares.metering import metering
-from middlewares.observe import observe, utc_now
+from middlewares.observe import LogCall, observe, utc_now
 from middlewares.rate_limit import rate_limit
 from middlewares.routing import RoutingSettings, routing
 from providers.catalogue import Catalogue
@@ -92,13 +92,15 @@ class Gateway:
         database: Database,
         *,
         clock: Callable[[], datetime] = utc_now,
+        log: LogCall | None = None,
     ) -> None:
-        """``clock`` tells when calls come in; everything else takes the machine's."""
+        """``clock`` tells when calls come in; everything else takes the machine's. ``log`` takes a line for each call."""
+        self._log = log
         self._clock = clock
         self._settings = settings
         self._catalogue = catalogue
         self._database = database
-        self._instruments = Instruments(importlib.metadata.version("find-token"))
+        self.instruments = self._instruments = Instruments(importlib.metadata.version("find-token"))
         self._health = Health()
         self._transport = PooledTransport()
         self._ledger = Ledger(database, owner=f"process_{new_request_id()[4:]}")
@@ -175,7 +177,7 @@ class Gateway:
         budget_settings = BudgetSettings(fee, byok_fee, settings.billing.byok_free_requests_per_month)
         instruments = self._instruments
         return [
-            observe(instruments, self._clock),
+            observe(instruments, self._clock, self._log),
             auth(self._keys),
             rate_limit(settings.limits.requests_per_minute, settings.limits.concurrent_requests, instruments),
             body(settings.server.max_body_bytes, settings.server.body_timeout_seconds, self.catalogue),

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
+from typing import Final
 
 from pydantic.fields import FieldInfo
 
 from proxy.settings import Section, Settings
+
+TABLE_HEAD: Final = "| setting | default | what it says |"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ def every_setting() -> list[SettingFacts]:
 def settings_table() -> str:
     """The table of `docs/configuration.md`."""
     rows = (f"| `{facts.key}` | `{facts.default}` | {facts.sentence} |" for facts in every_setting())
-    return "\n".join(["| setting | default | what it says |", "| --- | --- | --- |", *rows, ""])
+    return "\n".join([TABLE_HEAD, "| --- | --- | --- |", *rows, ""])
 
 
 def example_settings() -> str:
@@ -53,6 +57,19 @@ def example_settings() -> str:
             lines.append(f"[{section}]")
         lines.extend([f"## {facts.sentence}", f"# {facts.name} = {facts.default}", ""])
     return "\n".join(lines)
+
+
+def write_reference(root: Path) -> None:
+    """Put the table and the example in their places under ``root``, a checkout: `make reference`."""
+    page = root / "docs" / "configuration.md"
+    text = page.read_text("utf-8")
+    begin = text.index(TABLE_HEAD)
+    end = text.find("\n\n", begin)
+    rest = text[end:] if end >= 0 else "\n"
+    page.write_text(text[:begin] + settings_table().rstrip("\n") + rest, "utf-8")
+    example = root / "deploy" / "find-token.toml"
+    text = example.read_text("utf-8")
+    example.write_text(text[: text.index(f"## {every_setting()[0].sentence}")] + example_settings(), "utf-8")
 
 
 def _walk(table: type[Section], section: str) -> Iterator[SettingFacts]:
@@ -75,6 +92,8 @@ def _toml(value: object) -> str:
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, str):
         return f'"{value}"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, int) and value >= 10_000:
         return f"{value:_}"
     assert isinstance(value, (int, float, Decimal)), f"{value!r} has no form in TOML here"

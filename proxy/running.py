@@ -11,9 +11,12 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from functools import partial
+from typing import Any
 
+from metrics.logs import JsonHandler, LineWriter, line_of
 from providers.catalogue import Catalogue
 from proxy.app import Gateway
 from proxy.demo import Demo, start_demo
@@ -32,8 +35,13 @@ async def run_gateway(
     settings: Settings, catalogue: Catalogue, database: Database, ready: Callable[[str, str], None]
 ) -> None:
     """Serve until told to stop. ``ready`` is called with the public and the admin address once both are open."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    gateway = Gateway(settings, catalogue, database)
+    with _logging_to(sys.stderr.fileno(), settings.logs.level) as lines:
+        gateway = Gateway(settings, catalogue, database, log=partial(log_call, lines) if settings.logs.calls else None)
+        lines.on_dropped = gateway.instruments.log_lines_dropped.inc
+        await _serve(gateway, ready)
+
+
+async def _serve(gateway: Gateway, ready: Callable[[str, str], None]) -> None:
     told_to_stop = stop_signal()
     try:
         await gateway.start()
@@ -42,6 +50,26 @@ async def run_gateway(
         await told_to_stop.wait()
     finally:
         await gateway.close()
+
+
+@contextmanager
+def _logging_to(descriptor: int, level: str) -> Iterator[LineWriter]:
+    """What is logged meanwhile goes to a descriptor, as JSON lines."""
+    lines, root = LineWriter(descriptor), logging.getLogger()
+    handler, before = JsonHandler(lines), root.level
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    try:
+        yield lines
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
+        lines.close()
+
+
+def log_call(lines: LineWriter, facts: dict[str, Any]) -> None:
+    """One line for one call."""
+    lines.write(line_of("info", "call", facts))
 
 
 async def run_simulator(ready: Callable[[str], None], host: str, port: int) -> None:

@@ -197,6 +197,15 @@ class RoutingSettings(Section):
     )
 
 
+class LogSettings(Section):
+    """What is written to standard error, as JSON lines."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least serious messages that are written."
+    )
+    calls: bool = Field(default=True, description="Whether each call has a line of its own.")
+
+
 class StripeSettings(Section):
     """Payments by Stripe; off without an API key."""
 
@@ -231,4 +240,5 @@ class Settings(Section):
     billing: BillingSettings = BillingSettings()
     limits: LimitsSettings = LimitsSettings()
     routing: RoutingSettings = RoutingSettings()
+    logs: LogSettings = LogSettings()
     stripe: StripeSettings = StripeSettings()

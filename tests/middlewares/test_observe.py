@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from metrics.logs import line_of
 from tests.fakes.raw_upstream import HANG, RST, STREAM_HEAD, RawUpstream, completion, failure, http, piece, said
-from tests.gateway import Gateway, running_gateway
+from tests.gateway import PATH, Gateway, book, running_gateway
 
 LABELS = ("provider", "model", "mode", "outcome", "code")
 
@@ -96,3 +98,40 @@ async def test_two_gateways_count_apart(sqlite_database_url: str, gateway: Gatew
 
         assert {} == await counted(other)
         assert 1 == sum((await counted(gateway)).values())
+
+
+async def test_each_call_has_a_line_without_anything_the_caller_wrote(
+    alpha: RawUpstream, beta: RawUpstream, database_url: str
+) -> None:
+    """Who, which model, what it cost, what was tried; of a refused call what is known; and never more than 1 KB."""
+    logged: list[dict[str, Any]] = []
+    async with running_gateway(book(alpha.url, beta.url), database_url, log=logged.append) as gateway:
+        alpha.next(failure(503))
+        answer = await gateway.chat("canary-of-a-prompt", user="canary-of-a-user")
+        await gateway.chat(model="canary-of-a-model")
+        await gateway.chat(headers={"Authorization": "Bearer sk-ft_canary"})
+
+    served, unknown, stranger = logged
+    assert {
+        "request_id": answer.headers["X-FindToken-Request-Id"],
+        "account_id": gateway.account_id,
+        "path": PATH,
+        "streamed": False,
+        "requested_model": "standard",
+        "model": answer.header("Model"),
+        "provider": answer.header("Provider"),
+        "mode": "standard",
+        "status": 200,
+        "code": None,
+        "outcome": "complete",
+        "cost": answer.header("Cost"),
+    } == {name: served[name] for name in list(served)[:13] if name != "key_id"}
+    assert ["alpha/standard: overloaded", f"beta/{answer.header('Model')}: served"] == served["attempts"]
+    assert ("model_not_found", 404, gateway.account_id) == tuple(
+        unknown[name] for name in ("code", "status", "account_id")
+    )
+    assert ("invalid_api_key", 401, None) == tuple(stranger[name] for name in ("code", "status", "account_id"))
+    lines = [line_of("info", "call", facts) for facts in logged]
+    assert max(len(line) for line in lines) <= 1_024
+    for secret in (b"canary", gateway.key.encode()):
+        assert all(secret not in line for line in lines)

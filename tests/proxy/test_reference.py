@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from proxy.config import load
-from proxy.reference import every_setting, example_settings, settings_table
+from proxy.reference import TABLE_HEAD, every_setting, example_settings, settings_table, write_reference
 from proxy.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +21,22 @@ def test_the_page_on_configuration_has_the_table_of_all_settings() -> None:
 def test_the_example_file_has_every_setting_at_its_default() -> None:
     """`deploy/find-token.toml` ends with the settings as the code writes them."""
     assert EXAMPLE.read_text("utf-8").endswith(example_settings())
+
+
+def test_both_are_written_anew_in_their_places(tmp_path: Path) -> None:
+    """What stands before and after them stays: in a copy that is out of date, writing gives what is shipped."""
+    for name in ("docs/configuration.md", "deploy/find-token.toml"):
+        text = (ROOT / name).read_text("utf-8")
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text.replace("listen", "listens"), "utf-8")
+
+    write_reference(tmp_path)
+
+    page = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    assert page.partition(TABLE_HEAD)[0].replace("listen", "listens") + settings_table() in (
+        tmp_path / "docs" / "configuration.md"
+    ).read_text("utf-8")
+    assert EXAMPLE.read_text("utf-8") == (tmp_path / "deploy" / "find-token.toml").read_text("utf-8")
 
 
 def test_the_example_file_as_it_ships_changes_nothing(tmp_path: Path) -> None:
