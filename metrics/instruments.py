@@ -39,6 +39,8 @@ FAMILIES: Final[dict[str, str]] = {
     "ledger_commit_seconds": "How long a batch of holds and settlements took to become durable.",
     "ledger_queue_length": "Jobs waiting for the ledger's writer.",
     "holds_usd": "Money held for calls in flight, in USD, as the books have it.",
+    "config_reloads_total": "Configurations taken anew, by whether they were put in force.",
+    "config_last_reload_successful": "1 while the newest configuration that was read is in force.",
     "log_lines_dropped_total": "Log lines lost because nobody read them fast enough.",
     "build_info": "The version that runs.",
 }
@@ -99,6 +101,8 @@ class Instruments:
         self.client_disconnects = Counter(
             _name("client_disconnects_total"), FAMILIES["client_disconnects_total"], registry=self.registry
         )
+        self._config_reloads = self._counter("config_reloads_total", ("outcome",))
+        self._config_is_good = self._gauge("config_last_reload_successful")
         self.log_lines_dropped = Counter(
             _name("log_lines_dropped_total"), FAMILIES["log_lines_dropped_total"], registry=self.registry
         )
@@ -111,6 +115,15 @@ class Instruments:
     def watch_circuits(self, circuits: Callable[[], Iterator[tuple[tuple[str, str], bool]]]) -> None:
         """Show the circuits that ``circuits`` lists whenever somebody reads the metrics."""
         self.registry.register(CircuitGauges(circuits))
+
+    def config_is_good(self, *, good: bool) -> None:
+        """Whether what is in force is the newest that was read."""
+        self._config_is_good.set(1 if good else 0)
+
+    def config_reloaded(self, *, good: bool) -> None:
+        """A new configuration was read, and put in force or refused."""
+        self._config_reloads.add(("applied" if good else "refused",))
+        self.config_is_good(good=good)
 
     def request(self, provider: str, model: str, mode: str, outcome: str, code: str, seconds: float) -> None:
         """A call that passed authentication is over."""

@@ -7,7 +7,6 @@ import importlib.metadata
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import datetime
-from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -32,11 +31,13 @@ from providers.health import Health
 from providers.transport import PooledTransport
 from proxy.chat import chat
 from proxy.checks import parse_listen
+from proxy.config import Loaded
 from proxy.models import list_models, show_model
 from proxy.probes import READY_SECONDS, healthz, metrics, readyz
 from proxy.relay import RelaySettings
+from proxy.reloading import Reloading, reload_now, settings_in_force
 from proxy.settings import Settings
-from proxy.shortcut import SHORTCUT, Shortcut, take_shortcut
+from proxy.shortcut import SHORTCUT, Shortcut, fold, take_shortcut
 from storage.connection import StorageUnavailable
 from storage.database import Database
 from storage.expiry import Expiry
@@ -72,6 +73,8 @@ ROUTES: Final = (
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
+    ("POST", "/-/reload"),
+    ("GET", "/-/settings"),
 )
 
 HEARTBEAT_SECONDS: Final = 5.0
@@ -110,6 +113,9 @@ class Gateway:
         self._tasks: list[asyncio.Task[None]] = []
         self._runners: list[web.AppRunner] = []
         self._headers_of = headers_of_calls(settings.security.header_prefix)
+        self._shortcut: Shortcut | None = None
+        self.reloading: Reloading | None = None
+        """How other settings come in force, where there are files to take them from."""
         self._stopping = False
         self.url = ""
         """The address of the public API, once started."""
@@ -152,12 +158,12 @@ class Gateway:
         around_all = [errors(), correlate()]
         application = web.Application(middlewares=around_all)
         application.on_response_prepare.append(write_headers(self._headers_of))
-        call = fold(self._call_chain(), chat(self._transport, self._relay_settings()))
         paths = tuple(f"{base}/chat/completions" for base in BASES)
-        application[SHORTCUT] = Shortcut(paths, fold(around_all, call), self._headers_of)
+        self._shortcut = Shortcut(paths, around_all, self._call(), self._headers_of)
+        application[SHORTCUT] = self._shortcut
         models, model = list_models(self.catalogue), show_model(self.catalogue)
         for base in BASES:
-            application.router.add_post(f"{base}/chat/completions", call)
+            application.router.add_post(f"{base}/chat/completions", self._shortcut.route)
             application.router.add_get(f"{base}/models", models)
             application.router.add_get(base + "/models/{id:.+}", model)
         return application
@@ -168,7 +174,20 @@ class Gateway:
         application.router.add_get("/healthz", healthz())
         application.router.add_get("/readyz", readyz(self._database, self.catalogue, lambda: self._stopping))
         application.router.add_get("/metrics", metrics(self._instruments.registry, self._refresh_gauges))
+        application.router.add_post("/-/reload", reload_now(lambda: self.reloading))
+        application.router.add_get("/-/settings", settings_in_force(lambda: self.reloading))
         return application
+
+    def apply(self, loaded: Loaded) -> None:
+        """Put other settings and another catalogue in force; calls under way keep theirs."""
+        self._settings, self._catalogue = loaded.settings, loaded.catalogue
+        self._expiry = Expiry(self._database, loaded.settings.billing.credit_expiry_days)
+        if self._shortcut is not None:
+            self._shortcut.put(self._call())
+
+    def _call(self) -> Handler:
+        """What a call that costs money goes through, without what stands around every route."""
+        return fold(self._call_chain(), chat(self._transport, self._relay_settings()))
 
     def _call_chain(self) -> list[Middleware]:
         """From `observe` on: what happens to calls that cost money; the two before it stand around every route."""
@@ -272,13 +291,6 @@ class Gateway:
 
     def _circuits(self) -> Iterator[tuple[tuple[str, str], bool]]:
         return ((key, standing.healthy) for key, standing in self._health)
-
-
-def fold(chain: list[Middleware], handler: Handler) -> Handler:
-    """One handler out of a chain (first is outermost) and what stands at its end, made once and not for every request."""
-    for middleware in reversed(chain):
-        handler = partial(middleware, handler=handler)
-    return handler
 
 
 async def _every(seconds: float, work: Any, *, first_after_seconds: float | None = None) -> None:

@@ -13,6 +13,7 @@ from proxy.answers import account_as_json, key_as_json, plain, summary_as_json
 from proxy.command_line import CommandFailed, CommandGroup, Options, answer_with, faults_as_json, foreign_packages
 from proxy.opening import account_of, load, open_books, session
 from proxy.price_commands import prices, receipt
+from proxy.reload_commands import config, reload
 from proxy.report_commands import report
 
 LATEST_CALLS = 10
@@ -71,7 +72,7 @@ def serve(options: Options, workers: int | None) -> None:
         )
 
     with open_books(loaded) as database:
-        asyncio.run(run_gateway(loaded.settings, loaded.catalogue, database, ready))
+        asyncio.run(run_gateway(loaded, database, ready, options.config))
 
 
 @main.command()
@@ -155,6 +156,8 @@ def audit(context: click.Context, options: Options) -> None:
 main.add_command(report)
 main.add_command(receipt)
 main.add_command(prices)
+main.add_command(reload)
+main.add_command(config)
 
 
 # --- accounts and keys --------------------------------------------------------------------------------------------------

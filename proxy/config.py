@@ -10,9 +10,9 @@ import importlib.resources
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pydantic
 
@@ -44,6 +44,10 @@ class Loaded:
     settings: Settings
     catalogue: Catalogue
     warnings: list[str]
+    written: bool = False
+    """Whether a settings file said anything at all."""
+    catalogue_data: Mapping[str, Any] = field(default_factory=dict)
+    """The catalogue as it was written, variables filled in."""
 
 
 def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Loaded:
@@ -59,6 +63,7 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Loa
     folder = Path() if path is None else path.parent
     faults: list[Fault] = []
     document = _read(path, environment, faults)
+    written = bool(document.data)
     document.fill_from_environment(_environment_defaults(), environment)
     settings = _settings(document, folder, faults)
     catalogue_name = document.data.get("catalogue")
@@ -68,7 +73,7 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Loa
     if faults or settings is None or catalogue is None:
         raise ConfigurationFaults(faults)
     warnings = [*_settings_warnings(settings, document), *_catalogue_warnings(catalogue, book)]
-    return Loaded(settings, catalogue, warnings)
+    return Loaded(settings, catalogue, warnings, written=written, catalogue_data=book.data)
 
 
 def load_catalogue(path: Path) -> Catalogue:

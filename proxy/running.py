@@ -14,13 +14,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from metrics.logs import JsonHandler, LineWriter, line_of
-from providers.catalogue import Catalogue
 from proxy.app import Gateway
+from proxy.config import Loaded
 from proxy.demo import Demo, start_demo
-from proxy.settings import Settings
+from proxy.reloading import Reloading
 from simulator.server import DEMO_SETTINGS
 from simulator.server import start as start_simulator
 from storage.database import Database
@@ -32,13 +33,21 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 async def run_gateway(
-    settings: Settings, catalogue: Catalogue, database: Database, ready: Callable[[str, str], None]
+    loaded: Loaded, database: Database, ready: Callable[[str, str], None], path: Path | None = None
 ) -> None:
-    """Serve until told to stop. ``ready`` is called with the public and the admin address once both are open."""
+    """Serve until told to stop. ``ready`` is called with the public and the admin address once both are open.
+
+    SIGHUP, or the admin listener, takes the files anew: ``path`` is the settings file, as `load` took it.
+    """
+    settings = loaded.settings
     with _logging_to(sys.stderr.fileno(), settings.logs.level) as lines:
-        gateway = Gateway(settings, catalogue, database, log=partial(log_call, lines) if settings.logs.calls else None)
+        gateway = Gateway(
+            settings, loaded.catalogue, database, log=partial(log_call, lines) if settings.logs.calls else None
+        )
         lines.on_dropped = gateway.instruments.log_lines_dropped.inc
-        await _serve(gateway, ready)
+        gateway.reloading = reloading = Reloading(path, loaded, gateway.apply, gateway.instruments)
+        with _reloading_on_signal(reloading):
+            await _serve(gateway, ready)
 
 
 async def _serve(gateway: Gateway, ready: Callable[[str, str], None]) -> None:
@@ -50,6 +59,23 @@ async def _serve(gateway: Gateway, ready: Callable[[str, str], None]) -> None:
         await told_to_stop.wait()
     finally:
         await gateway.close()
+
+
+@contextmanager
+def _reloading_on_signal(reloading: Reloading) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = loop.create_task(reloading.reload_quietly())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
 
 
 @contextmanager

@@ -7,23 +7,44 @@ another way (a query, escapes, `Expect`) goes through the application and ends a
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.call import CALL
 from middlewares.headers import HeadersOf, tell
 from proxy.delivery import Delivery
 
 
-class Shortcut:
-    """The paths that need no router, and what stands at their end: the whole chain, outermost link first."""
+def fold(chain: list[Middleware], handler: Handler) -> Handler:
+    """One handler out of a chain (first is outermost) and what stands at its end, made once and not for every request."""
+    for middleware in reversed(chain):
+        handler = partial(middleware, handler=handler)
+    return handler
 
-    def __init__(self, paths: tuple[str, ...], handler: Handler, headers_of: HeadersOf) -> None:
+
+class Shortcut:
+    """The paths that need no router, and what stands at their end: the chain, which can be put in place of another.
+
+    ``around`` stands around every route of the application; ``call`` is the rest of the chain.
+    """
+
+    def __init__(self, paths: tuple[str, ...], around: list[Middleware], call: Handler, headers_of: HeadersOf) -> None:
         self._paths = frozenset(paths)
-        self._handler = handler
+        self._around = around
         self._headers_of = headers_of
+        self.put(call)
+
+    def put(self, call: Handler) -> None:
+        """From now on calls go to ``call``; those under way stay where they are."""
+        self._call = call
+        self._handler = fold(self._around, call)
+
+    async def route(self, request: web.Request) -> web.StreamResponse:
+        """For the application's router, which puts ``around`` around it by itself."""
+        return await self._call(request)
 
     def take(self, server: web.Server) -> None:
         """Stand before whatever ``server`` does with a request. To be called before it has a connection."""

@@ -7,9 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from aiohttp import web
 
-from proxy.app import BASES, ROUTES, fold
+from proxy.app import BASES, ROUTES
 from proxy.app import Gateway as Process
 from proxy.demo import simulated_catalogue
 from simulator.faults import KINDS
@@ -53,28 +52,6 @@ async def test_both_bases_serve_the_same(gateway: Gateway) -> None:
 
     assert [200, 200] == [reply.status for reply in replies]
     assert ["/v1/chat/completions", "/api/v1/chat/completions"] == [row.path for row in gateway.rows()]
-
-
-async def test_the_first_of_a_chain_is_outermost() -> None:
-    """Each sees the request before, and the answer after, those behind it."""
-    seen: list[str] = []
-
-    def link(name: str) -> Any:
-        @web.middleware
-        async def middleware(request: web.Request, handler: Any) -> web.StreamResponse:
-            seen.append(name)
-            response: web.StreamResponse = await handler(request)
-            seen.append(name.upper())
-            return response
-
-        return middleware
-
-    async def end(_request: web.Request) -> web.StreamResponse:
-        return web.Response()
-
-    await fold([link("a"), link("b")], end)(None)  # type: ignore[arg-type]
-
-    assert ["a", "b", "B", "A"] == seen
 
 
 async def test_stopping_lets_calls_finish_and_settles_them(gateway: Gateway, alpha: RawUpstream) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from proxy.config import Loaded
 from proxy.demo import simulated_catalogue
 from proxy.running import run_demo, run_gateway, run_simulator, stop_signal
 from proxy.settings import ServerSettings, Settings, StorageSettings
@@ -21,13 +22,14 @@ from storage.migrating import migrate
 ANY_PORT = "127.0.0.1:0"
 
 
-def gateway_parts(folder: Path, listen: str = ANY_PORT) -> tuple[Settings, Database]:
+def gateway_parts(folder: Path, listen: str = ANY_PORT) -> tuple[Loaded, Database]:
     """Settings and a migrated database of its own."""
     url = f"sqlite:///{folder / 'x.db'}"
     database = open_database(url)
     migrate(database)
     server = ServerSettings(listen=listen, admin_listen=ANY_PORT)
-    return Settings(server=server, storage=StorageSettings(database=url)), database
+    settings = Settings(server=server, storage=StorageSettings(database=url))
+    return Loaded(settings, simulated_catalogue("http://127.0.0.1:9"), []), database
 
 
 def ledger_threads() -> list[str]:
@@ -57,12 +59,11 @@ async def test_the_first_signal_is_told_and_the_next_has_its_usual_effect(number
 
 async def test_the_gateway_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
     """Ready means that both addresses answer; afterwards neither does, and no thread is left."""
-    settings, database = gateway_parts(tmp_path)
+    loaded, database = gateway_parts(tmp_path)
     addresses: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
     running = asyncio.create_task(
         run_gateway(
-            settings,
-            simulated_catalogue("http://127.0.0.1:9"),
+            loaded,
             database,
             lambda url, admin_url: addresses.put_nowait((url, admin_url)),
         )
@@ -83,9 +84,9 @@ async def test_a_gateway_that_cannot_listen_closes_what_it_had_opened(tmp_path: 
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        settings, database = gateway_parts(tmp_path, f"127.0.0.1:{other.getsockname()[1]}")
+        loaded, database = gateway_parts(tmp_path, f"127.0.0.1:{other.getsockname()[1]}")
         with pytest.raises(OSError, match="in use"):
-            await run_gateway(settings, simulated_catalogue("http://127.0.0.1:9"), database, lambda *_: None)
+            await run_gateway(loaded, database, lambda *_: None)
     assert [] == ledger_threads()
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+from aiohttp import web
 
+from proxy.shortcut import fold
 from tests.gateway import Gateway, chat_body, http_request
 
 BODY = json.dumps(chat_body("Hello")).encode()
@@ -60,3 +63,25 @@ async def test_a_caller_who_asks_first_is_told_to_go_on(gateway: Gateway) -> Non
 
     caller.writer.write(BODY)
     assert (await caller.read_all()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_the_first_of_a_chain_is_outermost() -> None:
+    """Each sees the request before, and the answer after, those behind it."""
+    seen: list[str] = []
+
+    def link(name: str) -> Any:
+        @web.middleware
+        async def middleware(request: web.Request, handler: Any) -> web.StreamResponse:
+            seen.append(name)
+            response: web.StreamResponse = await handler(request)
+            seen.append(name.upper())
+            return response
+
+        return middleware
+
+    async def end(_request: web.Request) -> web.StreamResponse:
+        return web.Response()
+
+    await fold([link("a"), link("b")], end)(None)  # type: ignore[arg-type]
+
+    assert ["a", "b", "B", "A"] == seen
