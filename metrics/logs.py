@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -77,8 +78,9 @@ class LineWriter:
                     return
                 continue
             try:
-                while chunk:
-                    chunk = chunk[os.write(self._descriptor, chunk) :]
+                for part in _in_parts(chunk):
+                    while part:
+                        part = part[os.write(self._descriptor, part) :]
             except OSError:
                 return  # Nobody will ever read again. Lines are dropped once the heap is full.
 
@@ -92,6 +94,16 @@ class LineWriter:
         if lost:
             lines.append(line_of("warning", "log_lines_dropped", {"count": lost}))
         return b"".join(line + b"\n" for line in lines)
+
+
+def _in_parts(chunk: bytes) -> Iterator[bytes]:
+    """Whole lines, as many as a pipe takes at once without mixing them with another process's."""
+    start = 0
+    while len(chunk) - start > select.PIPE_BUF:
+        end = chunk.rfind(b"\n", start, start + select.PIPE_BUF) + 1 or chunk.index(b"\n", start) + 1
+        yield chunk[start:end]
+        start = end
+    yield chunk[start:]
 
 
 class JsonHandler(logging.Handler):

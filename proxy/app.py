@@ -30,14 +30,14 @@ from providers.catalogue import Catalogue
 from providers.health import Health
 from providers.transport import PooledTransport
 from proxy.chat import chat
-from proxy.checks import parse_listen
 from proxy.config import Loaded
+from proxy.listening import listen
 from proxy.models import list_models, show_model
 from proxy.probes import READY_SECONDS, healthz, metrics, readyz
 from proxy.relay import RelaySettings
 from proxy.reloading import Reloading, reload_now, settings_in_force
 from proxy.settings import Settings
-from proxy.shortcut import SHORTCUT, Shortcut, fold, take_shortcut
+from proxy.shortcut import SHORTCUT, Shortcut, fold
 from storage.connection import StorageUnavailable
 from storage.database import Database
 from storage.expiry import Expiry
@@ -81,8 +81,6 @@ HEARTBEAT_SECONDS: Final = 5.0
 EXPIRY_SECONDS: Final = 3600.0
 """Often enough that what is due by the day is done within the hour, also by a process that is restarted daily."""
 SWEEP_SECONDS: Final = 10.0
-HEAD_LIMIT_BYTES: Final = 16_384
-BACKLOG: Final = 2048
 
 
 class Gateway:
@@ -96,8 +94,13 @@ class Gateway:
         *,
         clock: Callable[[], datetime] = utc_now,
         log: LogCall | None = None,
+        share_port: bool = False,
     ) -> None:
-        """``clock`` tells when calls come in; everything else takes the machine's. ``log`` takes a line for each call."""
+        """``clock`` tells when calls come in; everything else takes the machine's. ``log`` takes the facts of each call.
+
+        ``share_port``: other processes listen on the public port, too.
+        """
+        self._share_port = share_port
         self._log = log
         self._clock = clock
         self._settings = settings
@@ -138,7 +141,7 @@ class Gateway:
         self._in_background(_every(SWEEP_SECONDS, self._sweep))
         self._in_background(_every(EXPIRY_SECONDS, self._expire, first_after_seconds=SWEEP_SECONDS))
         server = self._settings.server
-        self.url = await self._listen(self.public_application(), server.listen)
+        self.url = await self._listen(self.public_application(), server.listen, share_port=self._share_port)
         self.admin_url = await self._listen(self.admin_application(), server.admin_listen)
 
     async def close(self) -> None:
@@ -228,35 +231,18 @@ class Gateway:
             headers_of=self._headers_of,
         )
 
-    async def _listen(self, application: web.Application, address: str) -> str:
-        """Serve ``application`` and return its URL."""
-        host, port = parse_listen(address)
-        runner = web.AppRunner(
+    async def _listen(self, application: web.Application, address: str, *, share_port: bool = False) -> str:
+        """Serve ``application`` until we close, and return its URL."""
+        server = self._settings.server
+        runner, url = await listen(
             application,
-            access_log=None,
-            # A caller who hangs up cancels the handler: that is how we notice while a provider is silent.
-            handler_cancellation=True,
-            # A body's encoding is judged, and undone, within our limits and in our words (middlewares/body.py).
-            auto_decompress=False,
-            keepalive_timeout=self._settings.server.keepalive_seconds,
-            shutdown_timeout=self._settings.server.shutdown_seconds,
-            max_line_size=HEAD_LIMIT_BYTES,
-            max_field_size=HEAD_LIMIT_BYTES,
+            address,
+            keepalive_seconds=server.keepalive_seconds,
+            shutdown_seconds=server.shutdown_seconds,
+            share_port=share_port,
         )
-        await runner.setup()
-        take_shortcut(runner)
         self._runners.append(runner)
-        try:
-            await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
-        except OSError as error:
-            # asyncio's own sentence shows a Python tuple and names no setting.
-            reason = error.strerror.rpartition(": ")[2] if error.strerror else str(error)
-            raise OSError(
-                error.errno, f"{address} cannot be listened on ({reason}); stop who does, or change the setting"
-            ) from error
-        bound = runner.addresses[0]
-        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        return f"http://{shown}:{bound[1]}"
+        return url
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work))

@@ -10,7 +10,15 @@ import click
 
 from proxy import credit_commands
 from proxy.answers import account_as_json, key_as_json, plain, summary_as_json
-from proxy.command_line import CommandFailed, CommandGroup, Options, answer_with, faults_as_json, foreign_packages
+from proxy.command_line import (
+    CommandFailed,
+    CommandGroup,
+    Options,
+    answer_with,
+    faults_as_json,
+    foreign_packages,
+    global_options,
+)
 from proxy.opening import account_of, load, open_books, session
 from proxy.price_commands import prices, receipt
 from proxy.reload_commands import config, reload
@@ -52,18 +60,20 @@ def demo(options: Options, port: int, admin_port: int, simulator_port: int, seco
 
 
 @main.command()
-@click.option("--workers", type=click.IntRange(min=1), help="How many processes; this version runs as one.")
+@click.option("--workers", type=click.IntRange(1, 64), help="How many processes; server.workers where it is not said.")
+@click.option("--worker-listen", hidden=True, help="Be one of several: the public address that all share.")
+@click.option("--worker-admin", hidden=True, help="Be one of several: the socket of this one's admin listener.")
 @click.pass_obj
-def serve(options: Options, workers: int | None) -> None:
+def serve(options: Options, workers: int | None, worker_listen: str | None, worker_admin: str | None) -> None:
     """Run the gateway until it is told to stop (SIGTERM, SIGINT)."""
-    if workers is not None and workers > 1:
-        raise click.UsageError("this version runs as one process: --workers can only be 1")
     import asyncio
 
-    from proxy.running import run_gateway
+    from proxy.running import run_gateway, run_supervisor
 
     loaded = load(options)
-    for warning in loaded.warnings:
+    as_worker = (worker_listen, f"unix:{worker_admin}") if worker_listen and worker_admin else None
+    count = 1 if as_worker else workers or loaded.settings.server.workers
+    for warning in () if as_worker else loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
 
     def ready(url: str, admin_url: str) -> None:
@@ -72,7 +82,10 @@ def serve(options: Options, workers: int | None) -> None:
         )
 
     with open_books(loaded) as database:
-        asyncio.run(run_gateway(loaded, database, ready, options.config))
+        if count > 1:
+            asyncio.run(run_supervisor(loaded, count, global_options(options), ready))
+        else:
+            asyncio.run(run_gateway(loaded, database, ready, options.config, as_worker=as_worker))
 
 
 @main.command()

@@ -123,6 +123,11 @@ def answer_with(options: Options, answer: dict[str, Any], text: str) -> None:
     click.echo(json.dumps(answer) if options.json else text)
 
 
+def global_options(options: Options) -> list[str]:
+    """The global options as they are typed, for another process of this program."""
+    return [] if options.config is None else ["--config", str(options.config)]
+
+
 def foreign_packages() -> list[str]:
     """Those of our packages that another installed program has put in the place of ours.
 

@@ -46,7 +46,7 @@ class Loaded:
     warnings: list[str]
     written: bool = False
     """Whether a settings file said anything at all."""
-    catalogue_data: Mapping[str, Any] = field(default_factory=dict)
+    catalogue_data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The catalogue as it was written, variables filled in."""
 
 

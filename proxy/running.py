@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,9 +21,12 @@ from typing import Any
 
 from metrics.logs import JsonHandler, LineWriter, line_of
 from proxy.app import Gateway
+from proxy.checks import parse_listen
 from proxy.config import Loaded
 from proxy.demo import Demo, start_demo
+from proxy.listening import listen
 from proxy.reloading import Reloading
+from proxy.supervisor import Plan, Supervisor, worker_command
 from simulator.server import DEMO_SETTINGS
 from simulator.server import start as start_simulator
 from storage.database import Database
@@ -33,25 +38,36 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 async def run_gateway(
-    loaded: Loaded, database: Database, ready: Callable[[str, str], None], path: Path | None = None
+    loaded: Loaded,
+    database: Database,
+    ready: Callable[[str, str], None],
+    path: Path | None = None,
+    *,
+    as_worker: tuple[str, str] | None = None,
 ) -> None:
     """Serve until told to stop. ``ready`` is called with the public and the admin address once both are open.
 
     SIGHUP, or the admin listener, takes the files anew: ``path`` is the settings file, as `load` took it.
+    ``as_worker``: listen at this public address, which other processes share, and at this admin address.
     """
     settings = loaded.settings
+    if as_worker is not None:
+        public, admin = as_worker
+        server = settings.server.model_copy(update={"listen": public, "admin_listen": admin})
+        settings = settings.model_copy(update={"server": server})
     with _logging_to(sys.stderr.fileno(), settings.logs.level) as lines:
-        gateway = Gateway(
-            settings, loaded.catalogue, database, log=partial(log_call, lines) if settings.logs.calls else None
-        )
+        log = partial(log_call, lines) if settings.logs.calls else None
+        gateway = Gateway(settings, loaded.catalogue, database, log=log, share_port=as_worker is not None)
         lines.on_dropped = gateway.instruments.log_lines_dropped.inc
         gateway.reloading = reloading = Reloading(path, loaded, gateway.apply, gateway.instruments)
         with _reloading_on_signal(reloading):
-            await _serve(gateway, ready)
+            await _serve(gateway, ready, as_worker=as_worker is not None)
 
 
-async def _serve(gateway: Gateway, ready: Callable[[str, str], None]) -> None:
+async def _serve(gateway: Gateway, ready: Callable[[str, str], None], *, as_worker: bool) -> None:
     told_to_stop = stop_signal()
+    if as_worker:
+        _stop_with_the_supervisor(told_to_stop)
     try:
         await gateway.start()
         collect_garbage_rarely()
@@ -59,6 +75,18 @@ async def _serve(gateway: Gateway, ready: Callable[[str, str], None]) -> None:
         await told_to_stop.wait()
     finally:
         await gateway.close()
+
+
+def _stop_with_the_supervisor(told_to_stop: asyncio.Event) -> None:
+    """A supervisor that is killed can tell its workers nothing; but it holds the other end of their standard input."""
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        if not os.read(0, 1024):
+            loop.remove_reader(0)
+            told_to_stop.set()
+
+    loop.add_reader(0, look)
 
 
 @contextmanager
@@ -96,6 +124,32 @@ def _logging_to(descriptor: int, level: str) -> Iterator[LineWriter]:
 def log_call(lines: LineWriter, facts: dict[str, Any]) -> None:
     """One line for one call."""
     lines.write(line_of("info", "call", facts))
+
+
+async def run_supervisor(
+    loaded: Loaded, workers: int, options: Sequence[str], ready: Callable[[str, str], None]
+) -> None:
+    """Run so many gateways on one port until told to stop. ``options`` are the global ones of the command line."""
+    settings = loaded.settings
+    host, port = parse_listen(settings.server.listen)
+    with (
+        _logging_to(sys.stderr.fileno(), settings.logs.level),
+        tempfile.TemporaryDirectory(prefix="find-token-") as folder,
+    ):
+        plan = Plan(workers, host, port, settings.server.shutdown_seconds, worker_command(options))
+        supervisor = Supervisor(plan, Path(folder))
+        told_to_stop = stop_signal()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.reload_in_background)
+        admin, admin_url = await listen(
+            supervisor.application(), settings.server.admin_listen, keepalive_seconds=75, shutdown_seconds=1
+        )
+        try:
+            await supervisor.start()
+            ready(supervisor.url, admin_url)
+            await told_to_stop.wait()
+        finally:
+            await supervisor.stop()
+            await admin.cleanup()
 
 
 async def run_simulator(ready: Callable[[str], None], host: str, port: int) -> None:

@@ -49,8 +49,11 @@ class ServerSettings(Section):
         default="http://127.0.0.1:8080",
         description="The address under which callers reach the gateway; nothing uses it in this version.",
     )
-    workers: Annotated[Whole, AfterValidator(only(1, "this version runs as one process"))] = Field(
-        default=1, ge=1, description="How many processes serve; this version runs as one."
+    workers: Whole = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="How many processes serve on the one port; a supervisor watches over several.",
     )
     max_body_bytes: Whole = Field(
         default=33_554_432,

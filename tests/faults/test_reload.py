@@ -5,87 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
-from tests.faults.processes import SERVER, Running, answer, run, started, write_files
-from tests.journeys.mix import simulated_providers
+from tests.faults.processes import answer, run
+from tests.faults.serving import MODEL, QUICKLY, SLOWLY, Serving, free_port, serving
 
-MODEL = "qwen-max"
-SLOWLY, QUICKLY = (f'pieces=50 SIM:{{"kind": "none", "pieces_per_second": {speed}}}' for speed in ("4.00", "4000"))
-"""The same answer to prompts of the same length."""
 PRICES = f"[[models.{MODEL}.prices]]"
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """A gateway as an operator runs it, its files, and a key."""
-
-    running: Running
-    folder: Path
-    key: str
-
-    @property
-    def settings(self) -> Path:
-        """The settings file."""
-        return self.folder / "find-token.toml"
-
-    @property
-    def catalogue(self) -> Path:
-        """The catalogue."""
-        return self.folder / "catalogue.toml"
-
-    async def ask(self, session: aiohttp.ClientSession, text: str = "Hello", **fields: Any) -> tuple[int, str, Any]:
-        """A call of one provider alone: status, cost, and the body's text."""
-        body = {"model": MODEL, "messages": [{"role": "user", "content": text}], "provider": {"allow_fallbacks": False}}
-        async with session.post(
-            f"{self.running.url}/v1/chat/completions",
-            json=body | fields,
-            headers={"Authorization": f"Bearer {self.key}"},
-        ) as reply:
-            text = await reply.text()
-            return reply.status, reply.headers.get("X-FindToken-Cost", ""), text
-
-    async def reload(self, session: aiohttp.ClientSession) -> tuple[int, Any]:
-        """What the admin listener says to POST /-/reload."""
-        async with session.post(f"{self.running.told['admin_url']}/-/reload") as reply:
-            return reply.status, await reply.json()
-
-    async def metric(self, session: aiohttp.ClientSession, name: str, **labels: str) -> float:
-        """One sample; 0 if there is none."""
-        async with session.get(f"{self.running.told['admin_url']}/metrics") as reply:
-            families = text_string_to_metric_families(await reply.text())
-            samples = [one for family in families for one in family.samples]
-            return sum(one.value for one in samples if one.name == f"findtoken_{name}" and one.labels == labels)
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-@asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[Serving]:
-    """The installed command before the simulator, on SQLite, its admin address written in its file."""
-    server: Mapping[str, Any] = {**SERVER, "admin_listen": f"127.0.0.1:{free_port()}"}
-    async with simulated_providers() as simulator:
-        settings = write_files(folder, f"sqlite:///{folder}/books.db", simulator.url, server=server)
-        arguments = ("--config", str(settings))
-        await answer(folder, *arguments, "account", "create", "a@example.com")
-        await answer(folder, *arguments, "account", "credit", "a@example.com", "10", "--reason", "a test")
-        key = (await answer(folder, *arguments, "key", "create", "a@example.com", "--name", "test"))["key"]
-        async with started(folder, "serve", *arguments) as running:
-            yield Serving(running, folder, key)
 
 
 def bad_versions(settings: str, catalogue: str) -> Mapping[str, tuple[str | None, str | None, str]]:
@@ -110,7 +39,10 @@ def bad_versions(settings: str, catalogue: str) -> Mapping[str, tuple[str | None
 
 async def test_a_bad_version_changes_nothing(tmp_path: Path) -> None:
     """S-117: refused with its faults, logged, counted; calls go on at the old price."""
-    async with serving(tmp_path) as gateway, aiohttp.ClientSession() as session:
+    async with (
+        serving(tmp_path, admin_listen=f"127.0.0.1:{free_port()}") as gateway,
+        aiohttp.ClientSession() as session,
+    ):
         settings, catalogue = gateway.settings.read_text(), gateway.catalogue.read_text()
         before = await gateway.ask(session)
         assert 200 == before[0]
@@ -142,7 +74,10 @@ async def test_a_bad_version_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("way", ["signal", "command"])
 async def test_a_new_price_counts_for_calls_that_come_after_it(tmp_path: Path, way: str) -> None:
     """A stream that is under way when prices double keeps the price it came in with; the next call pays the new one."""
-    async with serving(tmp_path) as gateway, aiohttp.ClientSession() as session:
+    async with (
+        serving(tmp_path, admin_listen=f"127.0.0.1:{free_port()}") as gateway,
+        aiohttp.ClientSession() as session,
+    ):
         arguments = ("--config", str(gateway.settings))
         catalogue = gateway.catalogue.read_text()
         _, old_cost, _ = await gateway.ask(session, QUICKLY)

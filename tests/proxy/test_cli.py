@@ -139,7 +139,7 @@ def test_what_cannot_be_done_fails_with_one_sentence_and_exit_code_1() -> None:
             "an amount has at most 8 decimals, '1e-9' has more",
         ),
         (("account", "credit", "a@b.c", "0", "--reason", "x"), "a credit is more than nothing, not 0"),
-        (("serve", "--workers", "2"), "this version runs as one process: --workers can only be 1"),
+        (("serve", "--workers", "0"), "Invalid value for '--workers': 0 is not in the range 1<=x<=64."),
         (("demo", "--config", "x.toml"), "demo reads no configuration; use serve with --config"),
         (("check", "--xyz"), "No such option '--xyz'."),
     ],
@@ -153,10 +153,10 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(arguments: tuple[str, ...],
 
 def test_a_configuration_with_faults_stops_every_command_with_exit_code_2(folder: Path) -> None:
     """Nothing is touched; each fault is a line of its own."""
-    (folder / "find-token.toml").write_text("[server]\nworkers = 2\nlisten = 1\n")
+    (folder / "find-token.toml").write_text("[server]\nworkers = 65\nlisten = 1\n")
     result = run("account", "list")
     lines = [
-        "find-token.toml:2: server.workers: expected 1, because this version runs as one process, found 2",
+        "find-token.toml:2: server.workers: expected a number of at most 64, found 65",
         "find-token.toml:3: server.listen: expected a text in quotes, found 1",
         "error: the configuration has faults: 2",
     ]

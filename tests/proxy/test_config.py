@@ -155,7 +155,7 @@ FAULTS = [
     ("servr = 1", "1: servr: unknown setting, did you mean 'server'?"),
     ("[servr]\nlisten = ''", "1: servr: unknown setting, did you mean 'server'?"),
     ("server = 3", "1: server: expected a table, found 3"),
-    ("[server]\nworkers = 2", "2: server.workers: expected 1, because this version runs as one process, found 2"),
+    ("[server]\nworkers = 65", "2: server.workers: expected a number of at most 64, found 65"),
     ("[server]\nworkers = 0", "2: server.workers: expected a number of at least 1, found 0"),
     ("[server]\nlisten = 8080", "2: server.listen: expected a text in quotes, found 8080"),
     ("[server]\nlisten = '8080'", "2: server.listen: expected host:port such as 127.0.0.1:8080, found '8080'"),
@@ -285,7 +285,7 @@ def test_a_fault_of_the_catalogue_names_its_line(folder: Path, change: tuple[str
 def test_all_faults_of_both_files_are_said_at_once_and_in_order(folder: Path) -> None:
     """One run of `check` is enough to mend everything."""
     found = faults_of(
-        "[server]\nworkers = 3\nlisten = 1\n[limits]\nconcurrent_requests = -1\n",
+        "[server]\nworkers = 65\nlisten = 1\n[limits]\nconcurrent_requests = -1\n",
         CATALOGUE.replace("input = 0.14", "input = 'x'").replace("output = 0.28", ""),
     )
     assert [
@@ -300,7 +300,7 @@ def test_all_faults_of_both_files_are_said_at_once_and_in_order(folder: Path) ->
 def test_a_broken_settings_file_does_not_hide_faults_elsewhere(folder: Path) -> None:
     """A text that is no TOML is said together with the faults that can still be found."""
     assert ["find-token.toml:1: syntax: expected valid TOML, found: Invalid value (column 5)"] == faults_of("a = ]")
-    assert 2 == len(faults_of("[server]\nworkers = 2", "x = "))
+    assert 2 == len(faults_of("[server]\nworkers = 65", "x = "))
 
 
 def test_a_catalogue_that_is_missing_is_a_fault(folder: Path) -> None:
