@@ -226,8 +226,8 @@ class OpenAIDialect:
 
     def _set_stream(self, body: dict[str, Any], ask: Ask) -> None:
         body["stream"] = ask.streamed
-        if not ask.streamed:
-            # OpenAI refuses stream options where nothing is streamed.
+        if not (ask.streamed and ask.ask_for_usage):
+            # OpenAI refuses stream options where nothing is streamed, and others refuse them everywhere.
             body.pop("stream_options", None)
             return
         options = body.get("stream_options")

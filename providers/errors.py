@@ -4,6 +4,7 @@
     ├── RequestRefused              the caller's request is at fault; asking again cannot help
     │   ├── ContextTooLong          … the prompt does not fit the model
     │   └── ContentFiltered         … the provider's moderation said no
+    ├── StreamOptionsRefused        the provider knows no stream_options, by which we ask for usage
     ├── UpstreamModelMissing        our catalogue names a model the provider no longer has
     ├── ProviderKeyRefused          the provider does not accept the key
     ├── ProviderPermissionDenied    … the key may not do this
@@ -82,6 +83,15 @@ class ContentFiltered(RequestRefused):
     """The provider's moderation refused the prompt or the answer; deterministic."""
 
     outcome = "content_filtered"
+
+
+class StreamOptionsRefused(UpstreamError):
+    """The provider does not take the field by which we ask for usage: asked again without it, it may serve."""
+
+    retry = True
+    retry_at_once = True
+    unhealthy = False
+    outcome = "stream_options_refused"
 
 
 class UpstreamModelMissing(UpstreamError):

@@ -28,6 +28,8 @@ class Ask:
     """Fields of the catalogue's model row; they win over the caller's."""
     reasoning: bool = False
     """Whether the upstream model thinks in this request (some parameters are refused then)."""
+    ask_for_usage: bool = True
+    """Whether a stream is asked for usage; False for an upstream that refuses ``stream_options``."""
 
 
 class Provider(Protocol):

@@ -18,18 +18,26 @@ from aiohttp.typedefs import Handler
 from billing.matrix import Ending
 from middlewares.call import CALL, Answer, Call
 from providers.chunks import REDACTED, SHORTEST_SECRET, chunks_of_answer, has_content, produced_bytes_of
-from providers.errors import AnswerUnreadable, ProviderKeyRefused, UpstreamError, UpstreamTimedOut
+from providers.errors import (
+    AnswerUnreadable,
+    ProviderKeyRefused,
+    StreamOptionsRefused,
+    UpstreamError,
+    UpstreamTimedOut,
+)
 from providers.json_bytes import parse_json, replace_text
 from providers.provider import Ask
 from providers.selection import Offer
 from providers.sse import DONE, encode
 from providers.transport import ERROR_LIMIT_BYTES, Outgoing, Transport, UpstreamAnswer
+from providers.without_usage import WithoutUsage, as_refusal_of_stream_options
 from proxy.delivery import PlainAnswer
 from proxy.relay import Relay, RelaySettings, WholeAnswer
 
 
 def chat(transport: Transport, settings: RelaySettings) -> Handler:
     """The handler of POST /v1/chat/completions, behind its chain."""
+    without_usage = WithoutUsage()
 
     async def attempt(request: web.Request) -> web.StreamResponse:
         call = request[CALL]
@@ -37,13 +45,18 @@ def chat(transport: Transport, settings: RelaySettings) -> Handler:
         assert offer is not None, "routing comes first"
         assert answer is not None, "metering comes first"
         key = _key(call, offer)
-        outgoing = _shape(call, offer, key)
+        refused_before = _refused_stream_options(call, offer)
+        with_usage = not refused_before and offer.health_key not in without_usage
+        outgoing = _shape(call, offer, key, with_usage=with_usage)
         answer.asked = True
         try:
             async with asyncio.timeout_at(call.attempt_until) as limit, await transport.open(outgoing) as incoming:
                 if incoming.status != 200:
                     body = await _read_error(incoming)
-                    raise offer.upstream.provider.dialect.read_error(incoming.status, incoming.headers, body)
+                    error = offer.upstream.provider.dialect.read_error(incoming.status, incoming.headers, body)
+                    raise as_refusal_of_stream_options(error) if call.streamed and with_usage else error
+                if refused_before:
+                    without_usage.remember(offer.health_key)
                 response: web.StreamResponse
                 if call.streamed and _is_event_stream(incoming):
                     response = await Relay(request, incoming, key, settings).run(limit)
@@ -82,7 +95,15 @@ def _key(call: Call, offer: Offer) -> str:
     raise ProviderKeyRefused(f"provider {provider.name} has no key")
 
 
-def _shape(call: Call, offer: Offer, key: str) -> Outgoing:
+def _refused_stream_options(call: Call, offer: Offer) -> bool:
+    """Whether the attempt before this one was refused by the same upstream because it asked for usage."""
+    if not call.attempts:
+        return False
+    last = call.attempts[-1]
+    return (last.outcome, last.provider, last.upstream_model) == (StreamOptionsRefused.outcome, *offer.health_key)
+
+
+def _shape(call: Call, offer: Offer, key: str, *, with_usage: bool) -> Outgoing:
     upstream = offer.upstream
     provider = upstream.provider
     body = provider.dialect.shape(
@@ -93,6 +114,7 @@ def _shape(call: Call, offer: Offer, key: str) -> Outgoing:
             max_tokens=offer.max_tokens,
             force=upstream.force,
             reasoning=upstream.reasoning,
+            ask_for_usage=with_usage,
         )
     )
     return Outgoing(

@@ -31,6 +31,7 @@ UPSTREAM_PROBLEMS = {
     "RequestRefused": (400, "invalid_value"),
     "ContextTooLong": (400, "context_length_exceeded"),
     "ContentFiltered": (400, "content_filter"),
+    "StreamOptionsRefused": (503, "all_providers_unavailable"),
     "UpstreamModelMissing": (503, "all_providers_unavailable"),
     "ProviderKeyRefused": (503, "all_providers_unavailable"),
     "ProviderPermissionDenied": (503, "all_providers_unavailable"),

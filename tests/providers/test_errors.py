@@ -19,6 +19,7 @@ SAID = {
     "RequestRefused": "reached",
     "ContextTooLong": "failover reached",
     "ContentFiltered": "reached",
+    "StreamOptionsRefused": "retry failover reached retry_at_once",
     "UpstreamModelMissing": "failover unhealthy reached",
     "ProviderKeyRefused": "failover unhealthy reached",
     "ProviderPermissionDenied": "failover unhealthy reached",

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from providers.catalogue import build, load_shipped
-from tests.fakes.raw_upstream import FIN, STREAM_END, STREAM_HEAD, RawUpstream, completion, failure, http, piece
-from tests.gateway import ALPHA_KEY, Gateway, book, model, price
+from tests.fakes.raw_upstream import FIN, STREAM_END, STREAM_HEAD, RawUpstream, completion, failure, http, piece, stream
+from tests.gateway import ALPHA_KEY, CREDIT, Gateway, book, model, price
 
 
 async def test_what_a_provider_is_sent(gateway: Gateway, alpha: RawUpstream) -> None:
@@ -261,3 +261,34 @@ async def test_an_error_page_of_any_size_keeps_its_status(gateway: Gateway, alph
     reply = await gateway.chat(model="lonely")
 
     assert (422, 1) == (reply.status, len(alpha.requests))
+
+
+async def test_a_provider_that_refuses_stream_options_is_asked_without_them(
+    gateway: Gateway, alpha: RawUpstream
+) -> None:
+    """S-020: once more at once, at the same provider, one charge by an estimate; the next call does not try it again."""
+    refusal = failure(400, "Unrecognized request argument supplied: stream_options")
+    alpha.next(refusal, stream(usage=None), stream(usage=None))
+
+    replies = [await gateway.chat(stream=True) for _ in range(2)]
+
+    assert [True, False, False] == ["stream_options" in request.json for request in alpha.requests]
+    assert [200, 200] == [reply.status for reply in replies]
+    first, second = gateway.rows()
+    assert [("complete", "estimated")] * 2 == [(row.billing_outcome, row.usage_source) for row in (first, second)]
+    assert ["stream_options_refused", "served"] == [attempt.outcome for attempt in first.attempts]
+    assert (0, first.cost) == (first.attempts[0].upstream_cost, second.cost)
+    assert CREDIT - gateway.balance().balance == first.cost + second.cost
+
+
+async def test_a_refusal_that_only_quotes_the_field_is_not_remembered(gateway: Gateway, alpha: RawUpstream) -> None:
+    """A caller's own fault is told after the second refusal, and nobody else loses the usage of their calls."""
+    quoting = failure(400, "invalid prompt: tell me about stream_options")
+    alpha.next(quoting, quoting)
+
+    refused = await gateway.chat("tell me about stream_options", stream=True)
+    served = await gateway.chat(stream=True)
+
+    assert ((400, "invalid_value"), 200) == (refused.code, served.status)
+    assert [True, False, True] == ["stream_options" in request.json for request in alpha.requests]
+    assert ["provider"] == [row.usage_source for row in gateway.rows() if row.status == 200]

@@ -53,7 +53,7 @@ class Node(Gateway):
     faults: Faults
     server: Any
 
-    async def _listen(self, application: web.Application, address: str) -> str:
+    async def _listen(self, application: web.Application, address: str, *, share_port: bool = False) -> str:
         """No port is opened: callers reach `server` by bytes."""
         if not hasattr(self, "server"):
             runner = web.AppRunner(application, access_log=None, handler_cancellation=True, auto_decompress=False)
