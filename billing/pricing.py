@@ -50,6 +50,11 @@ def format_rate(rate_units: int) -> str:
     return f"{(Decimal(rate_units) / _RATE_UNITS_PER_USD_PER_MILLION).normalize():f}"
 
 
+def usd_per_token(rate_units: int) -> str:
+    """A rate as USD per token, exactly, without an exponent and trailing zeros: how OpenRouter's clients read prices."""
+    return f"{Decimal(rate_units).scaleb(-18).normalize():f}"
+
+
 def _exact(value: Decimal | int, largest: int, what: str) -> Decimal:
     """``value`` with 12 decimals, unrounded. Decimals are compared exactly, while operations round: so compare first."""
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)):

@@ -75,7 +75,9 @@ def body(max_bytes: int, read_seconds: float, catalogue: Callable[[], Catalogue]
         document = parse(await _read(request, max_bytes, read_seconds))
         call.options = read_options(document, request.headers)
         check_fields(document)
-        call.model = find_model(catalogue(), document["model"])
+        book = catalogue()
+        call.model = find_model(book, document["model"])
+        check_stand_ins(book, call.options.wish.models)
         call.streamed = document.get("stream") is True
         stream_options = document.get("stream_options") or {}
         call.wants_usage = call.streamed and stream_options.get("include_usage") is True
@@ -196,6 +198,15 @@ def find_model(catalogue: Catalogue, name: str) -> Model:
             "model_not_found", f"there is no model {name[:100]!r}{hint}", param="model", suggestions=list(nearest)
         )
     return model
+
+
+def check_stand_ins(catalogue: Catalogue, names: tuple[str, ...]) -> None:
+    """Raise a Refusal for a stand-in that is not for sale: a caller who misspelt it would count on it."""
+    for position, name in enumerate(names):
+        if catalogue.find(name) is None:
+            nearest = catalogue.suggest(name)
+            hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+            raise invalid(f"models[{position}]", f"there is no model {name[:100]!r}{hint}")
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,12 +8,12 @@ moment is offered again until it can; it is written under the request's id, so o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from multidict import istr
 
 from billing.bound import bound_and_bytes
 from billing.matrix import Ending
@@ -23,10 +23,10 @@ from billing.usage import Usage
 from metrics.instruments import Instruments
 from middlewares.byok import BYOK
 from middlewares.call import CALL, Call
-from middlewares.errors import Refusal, invalid, status_of
-from providers.catalogue import Catalogue
-from providers.health import Health
-from providers.selection import Need, Offer, PassedOver, Selection, affordable_limit, need_of, select, within
+from middlewares.choice import Choice, nobody_can_serve
+from middlewares.errors import Refusal, status_of
+from providers.covering import affordable_limit, within
+from providers.selection import Need, Offer, Selection
 from storage.accounts import AccountInactive
 from storage.calls import CallRow
 from storage.connection import StorageUnavailable
@@ -48,6 +48,8 @@ class BudgetSettings:
     fee: Fee
     byok_fee: Fee
     byok_free_requests_per_month: int
+    explain_header: str = "X-FindToken-Explain"
+    """By which a caller asks why this candidate was chosen."""
 
 
 async def settle(ledger: Ledger, settlement: Settlement) -> Settled:
@@ -67,23 +69,26 @@ async def settle(ledger: Ledger, settlement: Settlement) -> Settled:
 def budget(
     ledger: Ledger,
     settings: BudgetSettings,
-    catalogue: Callable[[], Catalogue],
-    health: Health,
+    choice: Choice,
     instruments: Instruments,
 ) -> Middleware:
     """Choose who may serve, hold what the dearest of them can cost, and settle when the call is over."""
+    explain = istr(settings.explain_header)
 
     @web.middleware
     async def hold_and_settle(request: web.Request, handler: Handler) -> web.StreamResponse:
         call = request[CALL]
         token_bound, call.prompt_bytes = bound_and_bytes(call.request)
-        need = need_of(call.request, token_bound, call.prompt_bytes)
-        book = catalogue()
-        selection = _select(call, need, settings, book, health)
+        call.explained = _wants_explanation(request.headers.get(explain))
+        need = choice.need_of(call, token_bound, call.prompt_bytes)
+        selection = call.selection = choice.select(call, need)
+        if not selection.offers:
+            raise nobody_can_serve(call.model.id, need, selection.passed_over)
         try:
             await _hold(call, request.path, need, selection, ledger, settings)
         except InsufficientCredit as error:
-            shorter = _select(call, replace(need, max_tokens=1), settings, book, health)
+            call.offers = ()
+            shorter = choice.select(call, replace(need, max_tokens=1))
             raise _insufficient(error, selection.offers, shorter.offers, need, settings.fee, call) from None
         status = 500
         try:
@@ -94,49 +99,16 @@ def budget(
             status = status_of(error)
             raise
         finally:
-            await _close(call, request.path, status, ledger, instruments)
+            try:
+                await _close(call, request.path, status, ledger, instruments)
+            finally:
+                choice.learn(call)
 
     return hold_and_settle
 
 
-def _select(call: Call, need: Need, settings: BudgetSettings, catalogue: Catalogue, health: Health) -> Selection:
-    """The candidates in order. Raises a Refusal that says what stood against them when there is none."""
-    key = call.provider_key
-    selection = select(
-        catalogue,
-        call.model,
-        need,
-        call.options.wish,
-        instant=call.started_at,
-        fee=settings.fee if key is None else settings.byok_fee,
-        standing_of=health.standing,
-        key_provider=key.provider if key is not None else None,
-    )
-    if not selection.offers:
-        raise nobody_can_serve(call.model.id, need, selection.passed_over)
-    return selection
-
-
-def nobody_can_serve(model: str, need: Need, passed_over: tuple[PassedOver, ...]) -> Refusal:
-    """The refusal that names the requirement which no candidate met; the caller's own fault before ours."""
-    reasons: dict[str, PassedOver] = {}
-    for passed in passed_over:
-        reasons.setdefault(passed.reason, passed)
-    if (found := reasons.get("max_tokens_too_large")) is not None:
-        return invalid("max_tokens", f"max_tokens is {need.max_tokens}, but {found.model} gives at most {found.detail}")
-    if (found := reasons.get("context_too_small")) is not None:
-        return Refusal(
-            "context_length_exceeded",
-            f"the prompt does not fit {found.model}, which takes {found.detail} tokens in all",
-        )
-    if (found := reasons.get("missing_capability")) is not None:
-        field = {"n": "n", "tools": "tools", "vision": "messages"}.get(found.detail, "response_format")
-        return invalid(field, f"{found.model} does not offer what the request needs: {found.detail}")
-    if "too_dear" in reasons:
-        return invalid("provider.max_price", f"every provider of {model} is dearer than provider.max_price allows")
-    if "not_wanted" in reasons:
-        return invalid("provider", f"the provider field leaves no provider that serves {model}")
-    return Refusal("all_providers_unavailable", f"no provider of {model} is set up on this gateway at the moment")
+def _wants_explanation(header: str | None) -> bool:
+    return header is not None and header.strip().lower() in ("1", "true")
 
 
 async def _hold(

@@ -20,7 +20,7 @@ from billing.pricing import NOTHING, Charge, Fee, Price, cap, charge, charge_fee
 from billing.usage import Usage, UsageTally
 from billing.values import value
 from providers.catalogue import Model
-from providers.selection import Offer, Wish
+from providers.selection import Offer, Selection, Wish
 from storage.calls import AttemptRow
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ class Options:
     provider_key: ProviderKey | None
     """An inline provider key: this call is paid at the provider."""
     payer: str
-    """auto, byok_only, credits_only or byok_then_credits."""
+    """auto, byok_only or credits_only."""
+    session: str = ""
+    """What the caller calls this conversation; it stays with the provider that served it, for its prompt cache."""
 
 
 @value
@@ -130,6 +132,8 @@ WRITERS: Final[dict[str, tuple[str, ...]]] = {
     "wants_usage": ("body",),
     "provider_key": ("byok",),
     "free_byok": ("budget",),
+    "selection": ("correlate", "budget", "quote"),
+    "explained": ("correlate", "budget", "quote"),
     "offers": ("budget",),
     "prompt_bytes": ("budget",),
     "attempt_until": ("routing",),
@@ -190,6 +194,10 @@ class Call:
     """The caller's provider key that pays in byok mode."""
     free_byok: bool
     """Whether this byok call is within the month's free requests."""
+    selection: Selection | None
+    """The choice that was made, with everybody who was passed over; None until it was made."""
+    explained: bool
+    """Whether the caller is told of that choice."""
     offers: tuple[Offer, ...]
     """The candidates that may serve, in order, each priced and covered by the hold."""
     prompt_bytes: int

@@ -51,6 +51,8 @@ def correlate() -> Middleware:
         call.limit_state = None
         call.answer = None
         call.bill = None
+        call.selection = None
+        call.explained = False
         request[CALL] = call
         return await handler(request)
 

@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.call import CALL, Call
+from middlewares.explaining import explanation
 from providers import errors as upstream
 from storage.connection import StorageUnavailable
 
@@ -155,7 +156,7 @@ def errors() -> Middleware:
 
 def error_response(problem: Problem, call: Call | None) -> web.Response:
     """The one error shape as a response."""
-    body = {
+    body: dict[str, Any] = {
         "error": {
             "message": problem.message,
             "type": problem.type,
@@ -165,6 +166,8 @@ def error_response(problem: Problem, call: Call | None) -> web.Response:
             **problem.fields,
         }
     }
+    if call is not None and call.explained and call.selection is not None:
+        body["findtoken"] = explanation(call)
     response = web.Response(status=problem.status, body=_encode(body), content_type="application/json")
     if problem.retry_after_seconds is not None or problem.status == 503:
         seconds = RETRY_SECONDS if problem.retry_after_seconds is None else problem.retry_after_seconds

@@ -21,6 +21,7 @@ from billing.money import format_usd
 from metrics.instruments import Instruments
 from middlewares.call import CALL, Call
 from middlewares.errors import ClientGone, code_of, status_of
+from middlewares.explaining import outline
 
 
 def utc_now() -> datetime:
@@ -32,12 +33,19 @@ LogCall = Callable[[dict[str, Any]], None]
 """Writes the facts of one call to the log."""
 
 ATTEMPTS_LOGGED: Final = 8
+CANDIDATES_LOGGED: Final = 8
 
 
 def observe(
-    instruments: Instruments, clock: Callable[[], datetime] = utc_now, log: LogCall | None = None
+    instruments: Instruments,
+    clock: Callable[[], datetime] = utc_now,
+    log: LogCall | None = None,
+    *,
+    counted: bool = True,
 ) -> Middleware:
     """Start the clock; at the end count the call by provider, model, mode, outcome and status, and log it.
+
+    What is not ``counted`` is no call that costs money: it has a clock and nothing else.
 
     ``clock`` tells the instant at which a call came in, aware: it decides its prices and its month.
     """
@@ -49,6 +57,8 @@ def observe(
         call.started_at = clock()
         call.started = loop.time()
         call.account_id = None
+        if not counted:
+            return await handler(request)
         try:
             response = await handler(request)
         except BaseException as error:
@@ -92,9 +102,20 @@ def facts_of(call: Call, path: str, status: int, seconds: float, code: str | Non
         "attempts": [
             f"{attempt.provider}/{attempt.model}: {attempt.outcome}" for attempt in call.attempts[:ATTEMPTS_LOGGED]
         ],
+        "candidates": candidates_of(call),
         "latency_ms": int(seconds * 1000),
         "first_content_ms": int((first - call.started) * 1000) if first is not None else None,
     }
+
+
+def candidates_of(call: Call) -> list[str] | None:
+    """What became of each candidate; None where there is nothing to explain: the model asked for served at the first try,
+    and nobody wants to know."""
+    if call.selection is None:
+        return None
+    if not call.explained and len(call.attempts) == 1 and call.offer is not None and call.offer.model is call.model:
+        return None
+    return [f"{provider}/{model}: {verdict}" for model, provider, verdict in outline(call)[:CANDIDATES_LOGGED]]
 
 
 def _count(instruments: Instruments, call: Call, status: int, seconds: float) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from multidict import istr
+
 from billing.pricing import InvalidPrice, rate
 from middlewares.call import Options, ProviderKey
 from middlewares.errors import invalid
@@ -19,11 +21,16 @@ PAYERS: Final = ("auto", "byok_only", "credits_only")
 SORTS: Final = ("price", "latency", "throughput")
 LARGEST_LIST: Final = 16
 """Models or providers a caller may list; every candidate costs a look."""
+LONGEST_SESSION: Final = 255
+"""Characters of a session's name."""
 
 _SUFFIXES: Final = {":floor": "price", ":nitro": "throughput"}
 _PROVIDER_FIELDS: Final = frozenset(
     {"order", "only", "ignore", "allow_fallbacks", "sort", "max_price", "require_parameters"}
 )
+_PRICED: Final = ("prompt", "completion", "request", "image")
+_KEY_HEADER: Final = istr("X-Provider-Key")
+_SESSION_HEADER: Final = istr("X-Session-Id")
 
 
 _NO_OPTIONS: Final = Options(wish=Wish(), provider_key=None, payer="auto")
@@ -31,21 +38,40 @@ _NO_OPTIONS: Final = Options(wish=Wish(), provider_key=None, payer="auto")
 
 
 def read_options(document: dict[str, Any], headers: Mapping[str, str]) -> Options:
-    """The options in ``document``; a sorting suffix is cut off its ``model``. Raises a Refusal naming the field."""
+    """The options in ``document``; a sorting suffix is cut off its ``model``, which the first of ``models`` is where there
+    is none. Raises a Refusal naming the field."""
     sort = ""
     model = document.get("model")
+    models = _names("models", document.get("models")) if model is None else ()
+    if models:
+        model = document["model"] = models[0]
     if isinstance(model, str) and ":" in model:
         for suffix, meaning in _SUFFIXES.items():
             if model.endswith(suffix):
                 document["model"] = model[: -len(suffix)]
                 sort = meaning
-    if not sort and OWN_FIELDS.isdisjoint(document) and "X-Provider-Key" not in headers:
+    if models:
+        document["models"] = [document["model"], *models[1:]]
+    session = headers.get(_SESSION_HEADER)
+    if not sort and not session and OWN_FIELDS.isdisjoint(document) and _KEY_HEADER not in headers:
         return _NO_OPTIONS
     return Options(
         wish=_read_wish(document, sort),
         provider_key=_read_provider_key(document.get("provider_key"), headers),
         payer=_one_of("payer", document.get("payer"), PAYERS, "auto"),
+        session=_read_session(document.get("session_id"), session),
     )
+
+
+def _read_session(value: object, header: str | None) -> str:
+    """`session_id` of the body, or the header X-Session-Id; an empty one is none."""
+    if value is None:
+        if header is not None and len(header) > LONGEST_SESSION:
+            raise invalid("X-Session-Id", f"X-Session-Id must have at most {LONGEST_SESSION} characters")
+        return header or ""
+    if not isinstance(value, str) or len(value) > LONGEST_SESSION:
+        raise invalid("session_id", f"session_id must be a text of at most {LONGEST_SESSION} characters")
+    return value
 
 
 def _read_wish(document: Mapping[str, Any], sort: str) -> Wish:
@@ -59,11 +85,7 @@ def _read_wish(document: Mapping[str, Any], sort: str) -> Wish:
             raise invalid(f"provider.{name[:60]}", f"provider has no field {name[:60]!r}")
     if provider.get("sort") is not None:
         sort = _one_of("provider.sort", provider["sort"], SORTS, "")
-    max_price = provider.get("max_price")
-    if max_price is None:
-        max_price = {}
-    if not isinstance(max_price, dict):
-        raise invalid("provider.max_price", "provider.max_price must be an object with prompt and completion")
+    max_price = _read_max_price(provider.get("max_price"))
     return Wish(
         strategy=_one_of("routing", document.get("routing"), STRATEGIES, "auto"),
         models=_names("models", document.get("models")),
@@ -72,16 +94,28 @@ def _read_wish(document: Mapping[str, Any], sort: str) -> Wish:
         ignore=_names("provider.ignore", provider.get("ignore")),
         allow_fallbacks=_flag("provider.allow_fallbacks", provider.get("allow_fallbacks"), default=True),
         sort=sort,
-        max_input_price=_price("provider.max_price.prompt", max_price.get("prompt")),
-        max_output_price=_price("provider.max_price.completion", max_price.get("completion")),
+        max_input_price=max_price.get("prompt"),
+        max_output_price=max_price.get("completion"),
         require_parameters=_flag("provider.require_parameters", provider.get("require_parameters"), default=False),
     )
+
+
+def _read_max_price(value: object) -> dict[str, int | None]:
+    """The limits by kind. Nothing is charged by request or by image here, so limits on those are met whatever they are."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise invalid("provider.max_price", "provider.max_price must be an object with prompt and completion")
+    for name in value:
+        if name not in _PRICED:
+            raise invalid(f"provider.max_price.{name[:60]}", f"provider.max_price has no field {name[:60]!r}")
+    return {name: _price(f"provider.max_price.{name}", price) for name, price in value.items()}
 
 
 def _read_provider_key(value: object, headers: Mapping[str, str]) -> ProviderKey | None:
     """`provider_key` of the body, or the header X-Provider-Key as ``provider:key``."""
     if value is None:
-        header = headers.get("X-Provider-Key")
+        header = headers.get(_KEY_HEADER)
         if header is None:
             return None
         provider, colon, key = header.partition(":")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from providers.errors import UpstreamError
 
@@ -37,6 +37,8 @@ class Provider(Protocol):
 
     dialect: str
     """The name in the catalogue: deepseek, zhipu, minimax, qwen, kimi, stepfun, openai."""
+    dropped: ClassVar[frozenset[str]]
+    """Fields of a request that the vendor refuses, or ignores, and is not sent."""
 
     def shape(self, ask: Ask) -> dict[str, Any]:
         """The body to send: model, stream and ``stream_options.include_usage``, the limit under the vendor's name, forced

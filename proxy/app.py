@@ -19,6 +19,7 @@ from middlewares.auth import auth
 from middlewares.body import body
 from middlewares.budget import BudgetSettings, budget
 from middlewares.byok import byok
+from middlewares.choice import Choice
 from middlewares.correlate import correlate, new_request_id
 from middlewares.errors import errors
 from middlewares.headers import headers, headers_of_calls, write_headers
@@ -28,12 +29,15 @@ from middlewares.rate_limit import rate_limit
 from middlewares.routing import RoutingSettings, routing
 from providers.catalogue import Catalogue
 from providers.health import Health
+from providers.prompt_caches import PromptCaches
 from providers.transport import PooledTransport
 from proxy.chat import chat
 from proxy.config import Loaded
+from proxy.endpoints import list_endpoints
 from proxy.listening import listen
 from proxy.models import list_models, show_model
 from proxy.probes import READY_SECONDS, healthz, metrics, readyz
+from proxy.quote import quote
 from proxy.relay import RelaySettings
 from proxy.reloading import Reloading, reload_now, settings_in_force
 from proxy.settings import Settings
@@ -63,13 +67,17 @@ CHAIN: Final = (
     "headers",  # innermost: an attempt is under way
 )
 
+_PAYER_IS_KNOWN: Final = CHAIN.index("budget") - CHAIN.index("observe")
+
 BASES: Final = ("/v1", "/api/v1")
 """The second is for people who come from OpenRouter."""
 
 ROUTES: Final = (
     ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/quote"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{id}"),
+    ("GET", "/v1/models/{id}/endpoints"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
@@ -108,6 +116,7 @@ class Gateway:
         self._database = database
         self.instruments = self._instruments = Instruments(importlib.metadata.version("find-token"))
         self._health = Health()
+        self._caches = PromptCaches()
         self._transport = PooledTransport()
         self._ledger = Ledger(database, owner=f"process_{new_request_id()[4:]}")
         self._expiry = Expiry(database, settings.billing.credit_expiry_days)
@@ -165,9 +174,12 @@ class Gateway:
         self._shortcut = Shortcut(paths, around_all, self._call(), self._headers_of)
         application[SHORTCUT] = self._shortcut
         models, model = list_models(self.catalogue), show_model(self.catalogue)
+        endpoints = list_endpoints(self.catalogue, self._health.standing)
         for base in BASES:
             application.router.add_post(f"{base}/chat/completions", self._shortcut.route)
+            application.router.add_post(f"{base}/quote", self._quote)
             application.router.add_get(f"{base}/models", models)
+            application.router.add_get(base + "/models/{id:.+}/endpoints", endpoints)
             application.router.add_get(base + "/models/{id:.+}", model)
         return application
 
@@ -189,14 +201,30 @@ class Gateway:
             self._shortcut.put(self._call())
 
     def _call(self) -> Handler:
-        """What a call that costs money goes through, without what stands around every route."""
-        return fold(self._call_chain(), chat(self._transport, self._relay_settings()))
+        """What a call that costs money goes through, without what stands around every route.
+
+        A quote is asked for within the same limits and read in the same way, so it goes through the same first links.
+        """
+        chain = self._call_chain()
+        asked = [observe(self._instruments, self._clock, counted=False), *chain[1:_PAYER_IS_KNOWN]]
+        self._quoted = fold(asked, quote(self._ledger, self._choice()))
+        return fold(chain, chat(self._transport, self._relay_settings()))
+
+    async def _quote(self, request: web.Request) -> web.StreamResponse:
+        return await self._quoted(request)
+
+    def _choice(self) -> Choice:
+        billing = self._settings.billing
+        fee, byok_fee = Fee.percent(billing.usage_fee_percent), Fee.percent(billing.byok_fee_percent)
+        return Choice(self.catalogue, self._health, self._caches, fee=fee, byok_fee=byok_fee)
 
     def _call_chain(self) -> list[Middleware]:
         """From `observe` on: what happens to calls that cost money; the two before it stand around every route."""
         settings = self._settings
         fee, byok_fee = Fee.percent(settings.billing.usage_fee_percent), Fee.percent(settings.billing.byok_fee_percent)
-        budget_settings = BudgetSettings(fee, byok_fee, settings.billing.byok_free_requests_per_month)
+        free_requests = settings.billing.byok_free_requests_per_month
+        explain_header = f"{settings.security.header_prefix}Explain"
+        budget_settings = BudgetSettings(fee, byok_fee, free_requests, explain_header)
         instruments = self._instruments
         return [
             observe(instruments, self._clock, self._log),
@@ -204,7 +232,7 @@ class Gateway:
             rate_limit(settings.limits.requests_per_minute, settings.limits.concurrent_requests, instruments),
             body(settings.server.max_body_bytes, settings.server.body_timeout_seconds, self.catalogue),
             byok(self._provider_keys, self.catalogue),
-            budget(self._ledger, budget_settings, self.catalogue, self._health, instruments),
+            budget(self._ledger, budget_settings, self._choice(), instruments),
             routing(self._routing_settings(), self._health, instruments),
             metering(fee, byok_fee),
             headers(),

@@ -32,6 +32,7 @@ from providers.sse import DONE, encode
 from providers.transport import ERROR_LIMIT_BYTES, Outgoing, Transport, UpstreamAnswer
 from providers.without_usage import WithoutUsage, as_refusal_of_stream_options
 from proxy.delivery import PlainAnswer
+from proxy.explained import ExplainedAnswer
 from proxy.relay import Relay, RelaySettings, WholeAnswer
 
 
@@ -67,7 +68,8 @@ def chat(transport: Transport, settings: RelaySettings) -> Handler:
                         whole = _stream_of(parsed, ending, call)
                         response = await Relay(request, whole, key, settings).run(limit)
                     else:
-                        response = PlainAnswer(_passed_on(document, offer, key), settings.headers_of)
+                        plain = ExplainedAnswer if call.explained else PlainAnswer
+                        response = plain(_passed_on(document, offer, key), settings.headers_of)
                         answer.ending = ending
         except TimeoutError:
             # Only the wait for the first content is limited here: the relay has put the limit off by then.

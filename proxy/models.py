@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, Final
 
 from aiohttp import web
@@ -13,12 +12,22 @@ from aiohttp.typedefs import Handler
 
 from billing.pricing import price_at
 from middlewares.errors import Refusal
+from middlewares.explaining import pricing_as_json
 from providers.catalogue import Catalogue, Model, Upstream
 
-_RATE_UNITS_PER_USD: Final = Decimal(10) ** 18
-
-# What every model takes, and what comes with a capability.
-_COMMON_PARAMETERS: Final = ("max_tokens", "max_completion_tokens", "stream", "stop", "temperature", "top_p")
+# What every model takes unless its vendor does not, and what comes with a capability.
+_COMMON_PARAMETERS: Final = (
+    "max_tokens",
+    "max_completion_tokens",
+    "stream",
+    "stop",
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "user",
+)
 _PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
     "tools": ("tools", "tool_choice"),
     "parallel_tools": ("parallel_tool_calls",),
@@ -37,7 +46,7 @@ def list_models(catalogue: Callable[[], Catalogue]) -> Handler:
     async def handle(_request: web.Request) -> web.StreamResponse:
         now = datetime.now(UTC)
         models = [model_json(model, now) for model in catalogue().models.values()]
-        return _json({"object": "list", "data": models})
+        return as_response({"object": "list", "data": models})
 
     return handle
 
@@ -46,13 +55,7 @@ def show_model(catalogue: Callable[[], Catalogue]) -> Handler:
     """One model by public name or alias (which may contain a slash)."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        name = request.match_info["id"]
-        model = catalogue().find(name)
-        if model is None:
-            nearest = catalogue().suggest(name)
-            hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
-            raise Refusal("model_not_found", f"there is no model {name[:100]!r}{hint}", suggestions=nearest)
-        return _json(model_json(model, datetime.now(UTC)))
+        return as_response(model_json(find_shown(catalogue(), request.match_info["id"]), datetime.now(UTC)))
 
     return handle
 
@@ -62,11 +65,9 @@ def model_json(model: Model, now: datetime) -> dict[str, Any]:
     upstream = model.upstreams[0]
     pictures = "vision" in model.capabilities
     inputs = ["text", "image"] if pictures else ["text"]
-    parameters = dict.fromkeys(_COMMON_PARAMETERS)
-    for capability in sorted(model.capabilities):
-        parameters.update(dict.fromkeys(_PARAMETERS.get(capability, ())))
     return {
         "id": model.id,
+        "canonical_slug": model.id,
         "object": "model",
         "created": model.created,
         "owned_by": upstream.provider.name,
@@ -78,37 +79,48 @@ def model_json(model: Model, now: datetime) -> dict[str, Any]:
             "input_modalities": inputs,
             "output_modalities": ["text"],
             "tokenizer": "Other",
+            "instruct_type": None,
         },
-        "pricing": _pricing(upstream, now),
+        "pricing": pricing_of(upstream, now),
         "top_provider": {
             "context_length": model.context,
             "max_completion_tokens": model.max_output,
             "is_moderated": False,
         },
-        "supported_parameters": list(parameters),
+        "per_request_limits": None,
+        "supported_parameters": parameters_of(model, model.upstreams),
         "aliases": list(model.aliases),
         "equivalents": list(model.equivalents),
     }
 
 
-def _pricing(upstream: Upstream, now: datetime) -> dict[str, str]:
+def find_shown(catalogue: Catalogue, name: str) -> Model:
+    """The model of this name or alias. Raises a 404 Refusal with the nearest names."""
+    model = catalogue.find(name)
+    if model is None:
+        nearest = catalogue.suggest(name)
+        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+        raise Refusal("model_not_found", f"there is no model {name[:100]!r}{hint}", suggestions=nearest)
+    return model
+
+
+def parameters_of(model: Model, upstreams: Iterable[Upstream]) -> list[str]:
+    """The request fields that at least one of ``upstreams`` is sent, capabilities of the model permitting."""
+    offered = [*_COMMON_PARAMETERS]
+    for capability in sorted(model.capabilities):
+        offered += _PARAMETERS.get(capability, ())
+    dropped = frozenset.intersection(*(upstream.provider.dialect.dropped for upstream in upstreams))
+    return [name for name in dict.fromkeys(offered) if name not in dropped]
+
+
+def pricing_of(upstream: Upstream, now: datetime) -> dict[str, str]:
+    """The prices in force at ``now`` for a short prompt; empty where there is none."""
     price = price_at(upstream.prices, now)
     if price is None:
         return {}
-    rates = price.rates_at(now, 0)
-    return {
-        "prompt": _usd_per_token(rates.input),
-        "completion": _usd_per_token(rates.output),
-        "input_cache_read": _usd_per_token(rates.cached_input),
-        "input_cache_write": _usd_per_token(rates.cache_write),
-        "request": "0",
-        "image": "0",
-    }
+    return {**pricing_as_json(price.rates_at(now, 0)), "request": "0", "image": "0"}
 
 
-def _usd_per_token(rate_units: int) -> str:
-    return f"{(Decimal(rate_units) / _RATE_UNITS_PER_USD).normalize():f}"
-
-
-def _json(body: dict[str, Any]) -> web.Response:
+def as_response(body: Mapping[str, Any]) -> web.Response:
+    """``body`` as JSON."""
     return web.Response(body=json.dumps(body, ensure_ascii=False).encode(), content_type="application/json")

@@ -22,6 +22,7 @@ from billing.money import format_usd
 from middlewares.byok import BYOK
 from middlewares.call import CALL, Call
 from middlewares.errors import ClientGone, problem_of
+from middlewares.explaining import explanation_text
 from middlewares.headers import HeadersOf
 from providers.chunks import ChunkStream
 from providers.errors import AnswerUnreadable, StreamCut, UpstreamError, UpstreamTimedOut
@@ -297,15 +298,16 @@ def _usage_extra(call: Call) -> bytes:
 
 def _last_bytes(call: Call, failure: UpstreamError | None) -> bytes:
     """What ends a stream: the bill and `[DONE]`, or what went wrong."""
+    explained = comment(f"findtoken-explain {explanation_text(call)}") if call.explained else b""
     if failure is not None:
-        return encode(json.dumps(_error_chunk(call, failure), ensure_ascii=False).encode())
+        return explained + encode(json.dumps(_error_chunk(call, failure), ensure_ascii=False).encode())
     if call.cost is None:
         return b""
     said = [f"cost={format_usd(call.cost)}"]
     if call.balance is not None and call.mode != BYOK:
         said.append(f"balance={format_usd(call.balance)}")
     said.append(f"request_id={call.request_id}")
-    return comment("findtoken " + " ".join(said)) + DONE
+    return explained + comment("findtoken " + " ".join(said)) + DONE
 
 
 def _error_chunk(call: Call, failure: UpstreamError) -> dict[str, Any]:

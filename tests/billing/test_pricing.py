@@ -35,6 +35,7 @@ from billing.pricing import (
     format_rate,
     price_at,
     rate,
+    usd_per_token,
 )
 from billing.usage import Usage
 
@@ -421,3 +422,18 @@ def _half_up(value: Fraction) -> int:
     rounded = (value + Fraction(1, 2)).__floor__()
     assume(rounded >= 0)
     return rounded
+
+
+@pytest.mark.parametrize(
+    ("usd_per_million", "expected"),
+    [
+        ("0.14", "0.00000014"),
+        ("0.014", "0.000000014"),
+        ("0", "0"),
+        ("1000000", "1"),
+        ("0.000000000001", "0." + "0" * 17 + "1"),
+    ],
+)
+def test_a_price_per_token_is_written_out(usd_per_million: str, expected: str) -> None:
+    """Exactly, without an exponent."""
+    assert expected == usd_per_token(rate(Decimal(usd_per_million)))

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 from middlewares import budget
-from middlewares.budget import nobody_can_serve
-from providers.selection import Need, PassedOver
 from storage.accounts import set_status
 from tests.fakes.raw_upstream import (
     FIN,
@@ -29,45 +27,6 @@ from tests.fakes.raw_upstream import (
     stream,
 )
 from tests.gateway import BookLock, Gateway
-
-NEED = Need(100, 50, 10, 1, frozenset())
-
-
-def passed_over(*reasons: str) -> tuple[PassedOver, ...]:
-    """Candidates that were passed over for these reasons."""
-    return tuple(PassedOver("model", "provider", reason, "tools" if "missing" in reason else "7") for reason in reasons)
-
-
-@pytest.mark.parametrize(
-    ("reasons", "expected"),
-    [
-        (("max_tokens_too_large", "context_too_small", "provider_off"), (400, "invalid_value", "max_tokens")),
-        (("not_wanted", "context_too_small"), (400, "context_length_exceeded", None)),
-        (("provider_off", "missing_capability"), (400, "invalid_value", "tools")),
-        (("not_wanted", "too_dear"), (400, "invalid_value", "provider.max_price")),
-        (("provider_off", "not_wanted"), (400, "invalid_value", "provider")),
-        (("provider_off",), (503, "all_providers_unavailable", None)),
-        (("no_price",), (503, "all_providers_unavailable", None)),
-        (("provider_key",), (503, "all_providers_unavailable", None)),
-        ((), (503, "all_providers_unavailable", None)),
-    ],
-)
-def test_why_nobody_can_serve(reasons: tuple[str, ...], expected: tuple[int, str, str | None]) -> None:
-    """The caller's own fault before ours, and the field that would have to change."""
-    problem = nobody_can_serve("asked", NEED, passed_over(*reasons)).problem
-
-    assert expected == (problem.status, problem.code, problem.param)
-
-
-@pytest.mark.parametrize(
-    ("missing", "param"),
-    [("n", "n"), ("tools", "tools"), ("vision", "messages"), ("json_schema", "response_format")],
-)
-def test_the_field_that_asks_for_too_much(missing: str, param: str) -> None:
-    """A capability nobody has is named by the field that needs it."""
-    passed = (PassedOver("model", "provider", "missing_capability", missing),)
-
-    assert param == nobody_can_serve("asked", NEED, passed).problem.param
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -126,7 +126,7 @@ async def test_a_key_for_a_provider_that_does_not_serve_the_model(gateway: Gatew
         ({"model": "standard", **inline("gamma")}, "alpha, beta"),
         ({"model": "standard", "provider": {"allow_fallbacks": False}, **inline("beta")}, "alpha"),
         ({"model": "lonely", **inline("beta")}, "alpha"),
-        ({"model": "lonely", "models": ["nothing", "standard"], **inline("beta")}, "alpha"),
+        ({"model": "lonely", "models": ["dear", "standard"], **inline("beta")}, "alpha"),
     ):
         reply = await gateway.chat(**fields)
         assert (400, "invalid_value") == reply.code

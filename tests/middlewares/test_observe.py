@@ -127,6 +127,8 @@ async def test_each_call_has_a_line_without_anything_the_caller_wrote(
         "cost": answer.header("Cost"),
     } == {name: served[name] for name in list(served)[:13] if name != "key_id"}
     assert ["alpha/standard: overloaded", f"beta/{answer.header('Model')}: served"] == served["attempts"]
+    assert ["alpha/standard: failed", "beta/alternative: served"] == served["candidates"]
+    assert (None, None) == (unknown["candidates"], stranger["candidates"])
     assert ("model_not_found", 404, gateway.account_id) == tuple(
         unknown[name] for name in ("code", "status", "account_id")
     )
@@ -135,3 +137,20 @@ async def test_each_call_has_a_line_without_anything_the_caller_wrote(
     assert max(len(line) for line in lines) <= 1_024
     for secret in (b"canary", gateway.key.encode()):
         assert all(secret not in line for line in lines)
+
+
+async def test_candidates_are_logged_where_there_is_something_to_explain(
+    alpha: RawUpstream, beta: RawUpstream, sqlite_database_url: str
+) -> None:
+    """Not where the model asked for served at once; but where nobody could, and where the caller wants to know."""
+    logged: list[dict[str, Any]] = []
+    async with running_gateway(book(alpha.url, beta.url), sqlite_database_url, log=logged.append) as gateway:
+        await gateway.chat()
+        await gateway.chat(headers={"X-FindToken-Explain": "1"})
+        await gateway.chat(provider={"only": ["gamma"]})
+
+    assert [
+        None,
+        ["alpha/standard: served", "beta/alternative: not_needed"],
+        ["alpha/standard: not_wanted", "beta/alternative: not_wanted"],
+    ] == [facts["candidates"] for facts in logged]

@@ -28,6 +28,7 @@ def test_without_any_of_them_everything_is_at_its_default() -> None:
     nothing = ("order", "only", "ignore", "allow_fallbacks", "sort", "max_price", "require_parameters")
     assert plain == options(provider=dict.fromkeys(nothing))
     assert plain == options(provider={"max_price": {"prompt": None, "completion": None}})
+    assert plain == options(provider={"max_price": {"request": 0, "image": "0.1"}}), "neither costs anything here"
 
 
 def test_everything_at_once() -> None:
@@ -60,7 +61,7 @@ def test_everything_at_once() -> None:
         max_output_price=280_000_000_000,
         require_parameters=True,
     )
-    assert Options(wish, None, "credits_only") == read
+    assert Options(wish, None, "credits_only", "anything") == read
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"provider": {"max_price": {"completion": "0.0000000000001"}}}, "provider.max_price.completion"),
     ({"provider": {"max_price": {"completion": 10**400}}}, "provider.max_price.completion"),
     ({"provider": {"max_price": {"prompt": "1e999999"}}}, "provider.max_price.prompt"),
+    ({"provider": {"max_price": {"promt": 1}}}, "provider.max_price.promt"),
+    ({"provider": {"max_price": {"request": "free"}}}, "provider.max_price.request"),
     ({"provider": {"require_parameters": 1}}, "provider.require_parameters"),
+    ({"session_id": 5}, "session_id"),
+    ({"session_id": ["s"]}, "session_id"),
+    ({"session_id": "s" * 256}, "session_id"),
     ({"provider_key": "sk-x"}, "provider_key"),
     ({"provider_key": {"provider": "alpha"}}, "provider_key"),
     ({"provider_key": {"provider": "alpha", "api_key": "k", "base_url": "http://127.0.0.1:9999"}}, "provider_key"),
@@ -142,6 +148,42 @@ def test_a_provider_key_comes_in_the_body_or_in_a_header() -> None:
     assert ProviderKey("alpha", "sk-body") == options(provider_key=inline).provider_key
     assert ProviderKey("beta", "sk:head") == options({"X-Provider-Key": "beta: sk:head "}).provider_key
     assert ProviderKey("alpha", "sk-body") == options({"X-Provider-Key": "beta:k"}, provider_key=inline).provider_key
+
+
+@pytest.mark.parametrize(
+    ("body", "header", "expected"),
+    [
+        ("s", None, "s"),
+        (None, "h", "h"),
+        ("s", "h", "s"),
+        ("s" * 255, "h" * 300, "s" * 255),
+        (None, "ß" * 255, "ß" * 255),
+        ("", "h", ""),
+        (None, "", ""),
+        (None, None, ""),
+    ],
+)
+def test_a_session_comes_in_the_body_or_in_a_header(body: str | None, header: str | None, expected: str) -> None:
+    """The body wins; an empty one is none."""
+    headers = {} if header is None else {"X-Session-Id": header}
+
+    assert expected == options(headers, session_id=body).session
+
+
+def test_a_session_in_a_header_has_the_same_limit() -> None:
+    """400 that names the header."""
+    with pytest.raises(Refusal) as caught:
+        options({"X-Session-Id": "s" * 256})
+
+    assert (400, "X-Session-Id") == (caught.value.problem.status, caught.value.problem.param)
+
+
+def test_without_a_model_the_first_of_the_list_is_asked_for() -> None:
+    """As OpenRouter's clients send it; a suffix sorts there, too."""
+    document: dict[str, Any] = {"models": ["first:floor", "second"]}
+
+    wish = read_options(document, {}).wish
+    assert ("price", ("first", "second"), "first") == (wish.sort, wish.models, document["model"])
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from providers.catalogue import build, load_shipped
-from proxy.models import model_json
+from providers.catalogue import DIALECTS, build, load_shipped
+from proxy.models import model_json, parameters_of
 from tests.gateway import Gateway, model, price
 
 
@@ -39,6 +40,7 @@ async def test_everything_that_is_told(gateway: Gateway) -> None:
     created = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
     assert {
         "id": "standard",
+        "canonical_slug": "standard",
         "object": "model",
         "created": created,
         "owned_by": "alpha",
@@ -50,6 +52,7 @@ async def test_everything_that_is_told(gateway: Gateway) -> None:
             "input_modalities": ["text"],
             "output_modalities": ["text"],
             "tokenizer": "Other",
+            "instruct_type": None,
         },
         "pricing": {
             "prompt": "0.00000014",
@@ -60,6 +63,7 @@ async def test_everything_that_is_told(gateway: Gateway) -> None:
             "image": "0",
         },
         "top_provider": {"context_length": 131_072, "max_completion_tokens": 8192, "is_moderated": False},
+        "per_request_limits": None,
         "supported_parameters": [
             "max_tokens",
             "max_completion_tokens",
@@ -67,6 +71,10 @@ async def test_everything_that_is_told(gateway: Gateway) -> None:
             "stop",
             "temperature",
             "top_p",
+            "presence_penalty",
+            "frequency_penalty",
+            "logit_bias",
+            "user",
             "response_format",
             "n",
             "tools",
@@ -116,6 +124,23 @@ def test_prices_are_those_of_the_moment() -> None:
     assert {} == early["pricing"], "no price, no number"
     assert "text+image->text" == early["architecture"]["modality"]
     assert {"response_format", "structured_outputs"} <= set(early["supported_parameters"])
+
+
+def test_a_parameter_is_told_where_a_provider_gets_it() -> None:
+    """What every provider of the model leaves out is not supported; one that takes it is enough."""
+    models = build(load_shipped()).models
+
+    zhipu = model_json(models["glm-4-plus"], datetime.now(UTC))["supported_parameters"]
+    assert {"temperature", "tools"} <= set(zhipu)
+    assert set(zhipu).isdisjoint({"logit_bias", "presence_penalty", "seed", "n"})
+    kimi = model_json(models["kimi-k2"], datetime.now(UTC))["supported_parameters"]
+    assert "temperature" not in kimi, "pinned by the vendor"
+    both = [DIALECTS["kimi"], DIALECTS["openai"]]
+    ways = [
+        replace(way, provider=replace(way.provider, dialect=dialect))
+        for way, dialect in zip(models["kimi-k2"].upstreams * 2, both, strict=True)
+    ]
+    assert "temperature" in parameters_of(models["kimi-k2"], ways)
 
 
 def test_every_model_that_is_shipped_can_be_told() -> None:

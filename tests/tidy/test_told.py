@@ -12,10 +12,13 @@ import pytest
 
 from metrics.instruments import FAMILIES, PREFIX
 from middlewares.errors import CODES
+from middlewares.explaining import VERDICTS
 from middlewares.headers import HEADERS
 from providers.catalogue import build, load_shipped
+from providers.selection import REASONS
 from proxy.app import ROUTES, Gateway
 from proxy.cli import main
+from proxy.quote import QUOTED
 from proxy.settings import Settings
 from storage.database import open_database
 
@@ -104,6 +107,13 @@ def test_every_command_is_told(root: Path) -> None:
 
     assert "account create" in names
     assert [] == [name for name in names if not re.search(rf"^\| `{re.escape(name)}[ `]", page, re.MULTILINE)]
+
+
+def test_every_reason_of_routing_is_told(root: Path) -> None:
+    """In a row of docs/routing.md that begins with it: why a candidate was passed over, and what became of the others."""
+    page = (root / "docs" / "routing.md").read_text()
+
+    assert [] == [name for name in (*REASONS, *VERDICTS, *QUOTED) if f"\n| `{name}` |" not in page]
 
 
 def anchors(page: str) -> set[str]:

@@ -1,0 +1,106 @@
+"""The choice of a call's candidates, the same for a call and for a quote, and what served calls teach it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from billing.matrix import UsageSource
+from billing.pricing import Fee
+from middlewares.call import Call
+from middlewares.errors import Refusal, invalid
+from providers.catalogue import Catalogue
+from providers.choosing import select
+from providers.health import Health
+from providers.needing import need_of
+from providers.prompt_caches import PromptCaches
+from providers.selection import Need, PassedOver, Selection
+
+# The field of a request that needs a capability; whatever else is missing is named as the field it is.
+_FIELDS: Final = {
+    "n": "n",
+    "tools": "tools",
+    "parallel_tools": "parallel_tool_calls",
+    "vision": "messages",
+    "json_object": "response_format",
+    "json_schema": "response_format",
+    "reasoning": "reasoning_effort",
+}
+
+
+class Choice:
+    """Chooses by the catalogue in force, the health of its upstreams and what is known of prompt caches."""
+
+    def __init__(
+        self,
+        catalogue: Callable[[], Catalogue],
+        health: Health,
+        caches: PromptCaches,
+        *,
+        fee: Fee,
+        byok_fee: Fee,
+    ) -> None:
+        self._catalogue = catalogue
+        self._health = health
+        self._caches = caches
+        self._fee = fee
+        self._byok_fee = byok_fee
+
+    def need_of(self, call: Call, token_bound: int, prompt_bytes: int) -> Need:
+        """What the call's request asks of a candidate."""
+        every_field = call.options.wish.require_parameters
+        return need_of(call.request, token_bound, prompt_bytes, every_field=every_field)
+
+    def select(self, call: Call, need: Need) -> Selection:
+        """The candidates in order; there may be none."""
+        assert call.account_id is not None, "auth comes first"
+        key, session = call.provider_key, call.options.session
+        served_last = None
+        if session:
+            served_last = self._caches.server_of(call.account_id, session, call.model.id)
+        return select(
+            self._catalogue(),
+            call.model,
+            need,
+            call.options.wish,
+            instant=call.started_at,
+            fee=self._fee if key is None else self._byok_fee,
+            standing_of=self._health.standing,
+            key_provider=key.provider if key is not None else None,
+            cached_share_of=partial(self._caches.share, call.account_id, session),
+            served_last=served_last,
+        )
+
+    def learn(self, call: Call) -> None:
+        """Remember who served, and how much of the prompt came from a cache, if the call was served."""
+        bill, offer = call.bill, call.offer
+        if bill is None or offer is None or not bill.payable:
+            return
+        assert call.account_id is not None, "auth comes first"
+        usage = bill.usage if bill.usage_source == UsageSource.PROVIDER else None
+        self._caches.served(call.account_id, call.options.session, call.model.id, offer.way, usage)
+
+
+def nobody_can_serve(model: str, need: Need, passed_over: tuple[PassedOver, ...]) -> Refusal:
+    """The refusal that names the requirement which no candidate met; the caller's own fault before ours."""
+    reasons: dict[str, PassedOver] = {}
+    for passed in passed_over:
+        reasons.setdefault(passed.reason, passed)
+    if (found := reasons.get("max_tokens_too_large")) is not None:
+        return invalid("max_tokens", f"max_tokens is {need.max_tokens}, but {found.model} gives at most {found.detail}")
+    if (found := reasons.get("context_too_small")) is not None:
+        return Refusal(
+            "context_length_exceeded",
+            f"the prompt does not fit {found.model}, which takes {found.detail} tokens in all",
+        )
+    if (found := reasons.get("missing_capability")) is not None:
+        first = found.detail.partition(",")[0]
+        return invalid(
+            _FIELDS.get(first, first), f"{found.model} does not offer what the request needs: {found.detail}"
+        )
+    if "too_dear" in reasons:
+        return invalid("provider.max_price", f"every provider of {model} is dearer than provider.max_price allows")
+    if "not_wanted" in reasons:
+        return invalid("provider", f"the provider field leaves no provider that serves {model}")
+    return Refusal("all_providers_unavailable", f"no provider of {model} is set up on this gateway at the moment")
