@@ -355,8 +355,10 @@ async def test_a_caller_who_leaves_while_it_is_held(
     await asyncio.sleep(0.1)
     book_lock.release()
 
-    await gateway.settled(1)
-    assert 1 == len(alpha.requests)
+    # A call behind it: only when that is over has the hold in question surely been made.
+    await gateway.chat()
+    await gateway.settled(2)
+    assert 2 == len(alpha.requests)
     gateway.prove()
 
 
