@@ -8,6 +8,7 @@ from typing import Any, Final
 from providers.selection import Need
 
 _PICTURES: Final = frozenset({"image_url", "input_image", "image", "video_url", "video"})
+_THINKING: Final = frozenset({"reasoning_effort", "reasoning", "thinking", "enable_thinking"})
 _NO_EFFORT: Final = ("none", None)
 
 
@@ -36,7 +37,7 @@ def need_of(
         capabilities.add("n")
     if _has_pictures(request.get("messages")):
         capabilities.add("vision")
-    if _wants_reasoning(request):
+    if not _THINKING.isdisjoint(request) and _wants_reasoning(request):
         capabilities.add("reasoning")
     limit = request.get("max_completion_tokens")
     if limit is None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -113,7 +112,7 @@ Way = tuple[str, str, str]
 """A candidate by its names: our model, the provider, the upstream model."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PassedOver:
     """A candidate that cannot or may not serve, and why."""
 
