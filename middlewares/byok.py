@@ -1,22 +1,39 @@
 """Who pays a call, and with which key: the account's credits, or a provider key of the caller's own (BYOK).
 
-A provider key goes to the provider it belongs to and nowhere else; a byok call never falls over to the operator's key.
+A provider key goes to the provider it belongs to and nowhere else. A byok call never falls over to the operator's key unless
+the caller says so; then it is a second call, with an id, a hold and a line in the billing log of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.call import CALL, Call, ProviderKey
-from middlewares.errors import Refusal, invalid
+from middlewares.correlate import begin
+from middlewares.errors import Refusal, code_of, invalid
 from providers.catalogue import Catalogue, Model
 from storage.provider_keys import ProviderKeys
 
 STANDARD = "standard"
 BYOK = "byok"
+
+THEN_CREDITS: Final = frozenset(
+    {
+        "invalid_provider_key",
+        "insufficient_provider_balance",
+        "provider_permission_denied",
+        "provider_rate_limited",
+        "all_providers_unavailable",
+        "bad_upstream_response",
+    }
+)
+"""How a call on the caller's own key may end so that `byok_then_credits` goes on: the key or its provider is at fault.
+
+Not a deadline: there is one for both, and it has passed."""
 
 
 def byok(provider_keys: ProviderKeys, catalogue: Callable[[], Catalogue]) -> Middleware:
@@ -38,6 +55,15 @@ def byok(provider_keys: ProviderKeys, catalogue: Callable[[], Catalogue]) -> Mid
             )
         call.provider_key = key
         call.mode = STANDARD if key is None else BYOK
+        if key is None or call.options.payer != "byok_then_credits":
+            return await handler(request)
+        try:
+            return await handler(request)
+        except Exception as error:
+            if call.stream is not None or code_of(error) not in THEN_CREDITS:
+                raise
+        begin(call)
+        call.provider_key, call.mode = None, STANDARD
         return await handler(request)
 
     return decide_payer

@@ -44,7 +44,7 @@ class Options:
     provider_key: ProviderKey | None
     """An inline provider key: this call is paid at the provider."""
     payer: str
-    """auto, byok_only or credits_only."""
+    """auto, byok_only, credits_only or byok_then_credits."""
     session: str = ""
     """What the caller calls this conversation; it stays with the provider that served it, for its prompt cache."""
 

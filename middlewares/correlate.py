@@ -34,25 +34,30 @@ def _random_hex() -> str:
     return _random.pop()
 
 
+def begin(call: Call) -> None:
+    """A new id, and nothing decided: also for a call that is begun a second time, at somebody else's expense."""
+    call.request_id = new_request_id()
+    call.stream = None
+    call.cost = call.balance = call.hold = None
+    call.max_tokens_clamp = None
+    call.attempts = []
+    call.offer = None
+    call.mode = None
+    call.shown = False
+    call.answer = None
+    call.bill = None
+    call.selection = None
+    call.explained = False
+
+
 def correlate() -> Middleware:
     """Give each request its `Call`, with every fact that may legitimately stay empty."""
 
     @web.middleware
     async def correlate_call(request: web.Request, handler: Handler) -> web.StreamResponse:
         call = Call()
-        call.request_id = new_request_id()
-        call.stream = None
-        call.cost = call.balance = call.hold = None
-        call.max_tokens_clamp = None
-        call.attempts = []
-        call.offer = None
-        call.mode = None
-        call.shown = False
+        begin(call)
         call.limit_state = None
-        call.answer = None
-        call.bill = None
-        call.selection = None
-        call.explained = False
         request[CALL] = call
         return await handler(request)
 
