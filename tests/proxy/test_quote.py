@@ -10,8 +10,9 @@ import pytest
 
 from billing.money import format_usd, parse_usd
 from providers.catalogue import build
+from proxy.config import Loaded
 from tests.fakes.raw_upstream import RawUpstream, completion, failure, http
-from tests.gateway import Gateway, Reply, model, price
+from tests.gateway import Gateway, Reply, model, price, quick_settings
 
 Start = Callable[..., Awaitable[Gateway]]
 QUOTE = "/v1/quote"
@@ -214,3 +215,15 @@ async def test_with_a_key_of_ones_own_the_fee_is_quoted(gateway: Gateway) -> Non
     # 89 tokens at 0.14 and 1,000 at 0.28 per million, of which 5 %.
     assert format_usd(1463) == answer["max_cost"]
     assert [("alpha", "first"), ("beta", "provider_key")] == order(answer)
+
+
+async def test_other_settings_are_quoted_at_once(gateway: Gateway) -> None:
+    """A fee that comes in force while it runs; what is known of sessions and caches stays."""
+    before = await quoted(gateway, max_tokens=1000)
+    settings = quick_settings(gateway.database_url, billing={"fee_percent": 0})
+    gateway.process.apply(Loaded(settings, gateway.process.catalogue(), []))
+    after = await quoted(gateway, max_tokens=1000)
+
+    # 89 tokens at 1 and 1,000 at 2 per million: with 5.5 % and without.
+    assert ("0.0022039", "0.002089") == (before["max_cost"], after["max_cost"])
+    assert "0.002089" == (await gateway.chat(stream=True, max_tokens=1000)).header("Hold")
