@@ -117,7 +117,8 @@ def passed_over_as_json(terms: Terms, passed: PassedOver) -> dict[str, Any]:
         offer = offer_of(terms, *passed.candidate)
         if offer is not None:
             said = offer_as_json(terms, offer)
-    return {**said, "verdict": passed.reason, "reason": passed.detail or REASONS[passed.reason], "attempts": []}
+    verdict = {"verdict": passed.reason, "reason": REASONS[passed.reason], "detail": passed.detail or None}
+    return {**said, **verdict, "attempts": []}
 
 
 def pricing_as_json(rates: Rates) -> dict[str, str]:

@@ -124,6 +124,10 @@ async def test_who_was_passed_over(gateway: Gateway) -> None:
     assert [("standard", "alpha", "served"), ("alternative", "beta", "too_dear")] == verdicts(reply)
     passed = explained(reply)["candidates"][1]
     assert (REASONS["too_dear"], "0.000001", []) == (passed["reason"], passed["pricing"]["prompt"], passed["attempts"])
+    short = await gateway.chat(headers=EXPLAIN, max_tokens=10_000)
+    assert [(REASONS["max_tokens_too_large"], "8192")] * 2 == [
+        (one["reason"], one["detail"]) for one in explained(short)["candidates"]
+    ]
     assert "max_cost" in passed
 
 
