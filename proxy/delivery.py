@@ -78,24 +78,23 @@ class Delivery(web.StreamResponse):
             data = self._head + data
             self._head = b""
         transport.write(data)
-        if transport.get_write_buffer_size() > UNSENT_BYTES:
-            await self._patiently(transport, request.writer.drain())
+        if (unsent := transport.get_write_buffer_size()) > UNSENT_BYTES:
+            await self._patiently(transport, unsent, request.writer.drain())
 
     async def _leave_to_aiohttp(self, size: int, sending: Coroutine[Any, Any, None]) -> None:
         """Let aiohttp write ``size`` bytes, within the same bounds."""
         transport = self._left_to.transport if self._left_to is not None else None
-        if transport is None or transport.get_write_buffer_size() + size <= UNSENT_BYTES:
+        if transport is None or (unsent := transport.get_write_buffer_size() + size) <= UNSENT_BYTES:
             await sending  # There is room, or nobody to wait for.
         else:
-            await self._patiently(transport, sending)
+            await self._patiently(transport, unsent, sending)
 
-    async def _patiently(self, transport: asyncio.Transport, sending: Coroutine[Any, Any, None]) -> None:
-        """Wait for ``sending`` as long as the caller reads anything at all. Raises ConnectionResetError for one who has left
-        or has stopped reading."""
+    async def _patiently(self, transport: asyncio.Transport, unsent: int, sending: Coroutine[Any, Any, None]) -> None:
+        """Wait for ``sending`` as long as the caller reads any of the ``unsent`` bytes at all. Raises ConnectionResetError
+        for one who has left or has stopped reading."""
         # A task that may outlive us: aiohttp lets everybody wait for the same future, and a wait that is given up must not
         # cancel it for whoever writes next.
         task = asyncio.ensure_future(sending)
-        waiting = transport.get_write_buffer_size()
         while True:
             try:
                 async with asyncio.timeout(self._client_stall_seconds):
@@ -103,10 +102,10 @@ class Delivery(web.StreamResponse):
                 return
             except TimeoutError:
                 left = transport.get_write_buffer_size()
-                if left >= waiting:
+                if left >= unsent:
                     transport.abort()
                     raise ConnectionResetError("the caller has stopped reading") from None
-                waiting = left
+                unsent = left
 
 
 class PlainAnswer(Delivery):
