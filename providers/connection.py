@@ -14,7 +14,7 @@ from typing import Final, cast
 from providers.errors import AnswerUnreadable, ConnectionLost, UpstreamError
 from providers.http_answer import AnswerParser, MalformedAnswer
 
-GATHERED_LIMIT_BYTES: Final = 128 * 1024
+GATHERED_LIMIT_BYTES: Final = 64 * 1024
 """Of an answer nobody reads, no more than this (and one read of the socket) is taken from the provider."""
 PIECE_LIMIT_BYTES: Final = 64 * 1024
 """The most that is handed over at once."""

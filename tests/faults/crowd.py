@@ -109,12 +109,14 @@ class Listener(asyncio.Protocol):
         self._request = request
         self._rest = b""
         self.transport: asyncio.Transport | None = None
+        self.head = b""
+        """The answer's status and headers, and what came with them."""
         self.heard: list[int] = []
         self.digest = hashlib.sha256()
         self.late: list[float] = []
         """How long each word was on its way."""
         self.added_gaps: list[float] = []
-        """How much longer or shorter than at the upstream the pause before each word was."""
+        """How much longer than at the upstream the pause before each word was."""
         self.is_done = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -124,6 +126,7 @@ class Listener(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic_ns()
+        self.head = self.head or data
         data = self._rest + data
         end = 0
         for word in _WORD.finditer(data):
@@ -132,7 +135,7 @@ class Listener(asyncio.Protocol):
             self.heard.append(int(word[2]))
             self.late.append((now - int(word[3])) / 1e9)
             if len(self.late) > 1:
-                self.added_gaps.append(abs(self.late[-1] - self.late[-2]))
+                self.added_gaps.append(max(0.0, self.late[-1] - self.late[-2]))
         self._rest = data[end:]
         self.is_done = self.is_done or b"data: [DONE]" in self._rest
 
