@@ -19,6 +19,8 @@ from tests.fakes.raw_upstream import DONE, STREAM_END, STREAM_HEAD, chunk, piece
 LAST_WORDS = piece(chunk({}, finish="stop")) + piece(DONE) + STREAM_END
 _WORD = re.compile(rb'"content":"(\d+):(\d+):(\d+) "')
 _NUMBER = re.compile(rb"stream (\d+)")
+AT_ONCE = 100
+"""Callers who connect at the same moment."""
 SLICES = 20
 """Into how many parts a round of words is cut, so that not all streams speak at the same moment."""
 
@@ -38,6 +40,7 @@ class Speaker(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        self._crowd.connections.append(self)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -67,10 +70,11 @@ class Speaker(asyncio.Protocol):
 
 
 class Crowd:
-    """The upstream."""
+    """The upstream, and its callers."""
 
     def __init__(self) -> None:
         self.speakers: dict[int, Speaker] = {}
+        self.connections: list[Speaker | Listener] = []
         self.url = ""
         self._server: asyncio.Server | None = None
 
@@ -82,9 +86,24 @@ class Crowd:
         return self
 
     async def close(self) -> None:
-        """Stop listening."""
+        """Stop listening, and end whatever is open on either side."""
         assert self._server is not None
         self._server.close()
+        for one in self.connections:
+            if one.transport is not None:
+                one.transport.abort()
+        await asyncio.sleep(0.01)
+
+    async def listen(self, address: tuple[str, int], requests: Sequence[bytes]) -> list[Listener]:
+        """Callers for these requests, some at a time."""
+        loop = asyncio.get_running_loop()
+        listeners = []
+        for start in range(0, len(requests), AT_ONCE):
+            some = requests[start : start + AT_ONCE]
+            made = [loop.create_connection(lambda one=one: Listener(one), *address) for one in some]
+            listeners += [listener for _, listener in await asyncio.gather(*made)]
+        self.connections += listeners
+        return listeners
 
     async def speak(self, rounds: int, pause_seconds: float) -> None:
         """Every stream a word in each round; a round lasts as long as the pause, and its words are spread over it."""
@@ -139,24 +158,15 @@ class Listener(asyncio.Protocol):
         self._rest = data[end:]
         self.is_done = self.is_done or b"data: [DONE]" in self._rest
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+
     def vanish(self) -> None:
         """Leave with a reset."""
         assert self.transport is not None
         wire: socket.socket = self.transport.get_extra_info("socket")
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
-
-
-async def listen(address: tuple[str, int], requests: Sequence[bytes], at_once: int = 100) -> list[Listener]:
-    """Callers for these requests, some at a time."""
-    loop = asyncio.get_running_loop()
-    listeners = []
-    for start in range(0, len(requests), at_once):
-        batch = [
-            loop.create_connection(lambda one=one: Listener(one), *address) for one in requests[start : start + at_once]
-        ]
-        listeners += [listener for _, listener in await asyncio.gather(*batch)]
-    return listeners
 
 
 def percentile(values: Sequence[float], share: float) -> float:

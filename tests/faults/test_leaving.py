@@ -33,7 +33,7 @@ from tests.fakes.raw_upstream import (
     streamed,
 )
 from tests.faults.alone import alone
-from tests.faults.crowd import Crowd, listen
+from tests.faults.crowd import Crowd
 from tests.faults.processes import PATIENT
 from tests.faults.test_stream_campaigns import EXAM, settled
 from tests.gateway import Gateway
@@ -98,7 +98,7 @@ async def test_a_cap_on_reading_on_for_nobody(tmp_path: Path) -> None:
             routing={**PATIENT, "disconnect_drain_seconds": 3},
         ) as gateway:
             requests = [gateway.request(f"stream {number}", stream=True) for number in range(DRAINED)]
-            listeners = await listen(gateway.address, requests)
+            listeners = await crowd.listen(gateway.address, requests)
             async with asyncio.timeout(60):
                 while len(crowd.speakers) < DRAINED:
                     await asyncio.sleep(0.01)

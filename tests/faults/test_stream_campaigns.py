@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.alone import Alone, alone
-from tests.faults.crowd import Crowd, Listener, listen, percentile
+from tests.faults.crowd import Crowd, Listener, percentile
 from tests.faults.processes import PATIENT
 
 EXAM = os.environ.get("FIND_TOKEN_EXAM") == "1"
@@ -42,7 +42,7 @@ async def crowd() -> AsyncIterator[Crowd]:
 async def gather_crowd(gateway: Alone, crowd: Crowd, count: int) -> list[Listener]:
     """So many callers, all of them with a stream that has begun."""
     requests = [gateway.request(f"stream {number}", stream=True) for number in range(count)]
-    listeners = await listen(gateway.address, requests)
+    listeners = await crowd.listen(gateway.address, requests)
     async with asyncio.timeout(60):
         while len(crowd.speakers) < count:
             await asyncio.sleep(0.01)
