@@ -7,7 +7,7 @@ the wrong place fails loudly in the first test and not with a default in product
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -112,6 +112,7 @@ class Answer:
 WRITERS: Final[dict[str, tuple[str, ...]]] = {
     "request_id": ("correlate",),
     "stream": ("correlate", "relay"),
+    "end_stream": ("correlate", "relay"),
     "cost": ("correlate", "budget"),
     "balance": ("correlate", "budget"),
     "hold": ("correlate", "budget"),
@@ -154,6 +155,8 @@ class Call:
     """Ours, unique, time-ordered; the key of its hold, its entries and its billing-log row."""
     stream: web.StreamResponse | None
     """The streamed answer once its headers have left: from then on nobody else may answer."""
+    end_stream: Callable[[Exception], None] | None
+    """How a stream that has begun without any content is told of a failure; None where there is none, or content has left."""
     cost: Money | None
     """What the account paid; None until settled."""
     balance: Money | None

@@ -2,7 +2,7 @@
 
 Rules: the answer is always JSON of the one shape, always with the request id, never with a secret, a stack trace or an
 upstream's raw page. What is not known here is ours: 500, logged with its trace, told without detail. Once a stream's
-headers have left nobody else may answer, so its connection is ended instead.
+headers have left nobody else may answer: without content yet it tells the error itself, with content its connection is ended.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -145,7 +145,7 @@ def errors() -> Middleware:
             ):
                 logger.exception("request %s failed", call.request_id if call is not None else "?", exc_info=error)
             if call is not None and call.stream is not None:
-                return _abandon(request, call.stream)
+                return _end(request, call.stream, call.end_stream, error)
             response = error_response(problem_of(error), call)
             if isinstance(error, web.HTTPMethodNotAllowed):
                 response.headers["Allow"] = error.headers["Allow"]
@@ -186,9 +186,14 @@ def _encode(body: Mapping[str, Any]) -> bytes:
         return json.dumps(body).encode()
 
 
-def _abandon(request: web.Request, stream: web.StreamResponse) -> web.StreamResponse:
-    """End a started stream's connection without a proper end, so that it cannot be taken for complete."""
-    if request.transport is not None:
+def _end(
+    request: web.Request, stream: web.StreamResponse, tell: Callable[[Exception], None] | None, error: Exception
+) -> web.StreamResponse:
+    """The end of a stream whose headers have left: it tells the error, or its connection ends without a proper end, so that
+    it cannot be taken for complete."""
+    if tell is not None:
+        tell(error)
+    elif request.transport is not None:
         request.transport.abort()
     return stream
 

@@ -82,7 +82,8 @@ def headers_of_calls(prefix: str) -> HeadersOf:
             return fields
         fields += [(mode, call.mode), (_CACHE_CONTROL, "private, no-store")]
         _add_money(call, fields, names)
-        if call.shown and call.offer is not None:
+        if call.shown and call.offer is not None and call.end_stream is None:
+            # Where a stream begins without content, nobody can say yet who will serve it.
             # A stream's own attempt is still under way when its headers leave.
             tried = len(call.attempts) + (call.stream is not None)
             fields += [(provider, call.offer.provider_name), (model, call.offer.model.id), (attempts, str(tried))]

@@ -1,7 +1,8 @@
 """One connection to a provider: requests out, answers in, one after another.
 
 An asyncio protocol around providers/http_answer.py. Used by providers/transport.py alone, which decides when a connection is
-made, kept and ended. An answer that nobody reads stops the provider: past a limit nothing more is taken from the socket.
+made, kept and ended. An answer that nobody reads stops the provider: past a limit nothing more is taken from the socket. And
+it is handed over in pieces of a limited size, because whoever passes them on holds each of them several times for a moment.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from typing import Final, cast
 from providers.errors import AnswerUnreadable, ConnectionLost, UpstreamError
 from providers.http_answer import AnswerParser, MalformedAnswer
 
-GATHERED_LIMIT_BYTES: Final = 512 * 1024
+GATHERED_LIMIT_BYTES: Final = 64 * 1024
 """Of an answer nobody reads, no more than this (and one read of the socket) is taken from the provider."""
+PIECE_LIMIT_BYTES: Final = 64 * 1024
+"""The most that is handed over at once."""
 
 
 class Connection(asyncio.Protocol):
@@ -90,7 +93,7 @@ class Connection(asyncio.Protocol):
         return self._parser
 
     async def read_some(self) -> bytes:
-        """The body bytes gathered so far, at least one; empty at the end."""
+        """The body bytes gathered so far, at least one, up to the limit of a piece; empty at the end."""
         while not self._pieces:
             if self._error is not None:
                 raise self._error
@@ -98,8 +101,14 @@ class Connection(asyncio.Protocol):
                 return b""
             await self._wait()
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._forget()
-        return data
+        if self._gathered <= PIECE_LIMIT_BYTES:
+            self._forget()
+            return data
+        self._gathered -= PIECE_LIMIT_BYTES
+        self._pieces = [data[PIECE_LIMIT_BYTES:]]
+        if self._gathered <= GATHERED_LIMIT_BYTES:
+            self._read_on()
+        return data[:PIECE_LIMIT_BYTES]
 
     def has_ended(self) -> bool:
         """Whether the whole answer has been read or nothing more can come."""
@@ -131,6 +140,10 @@ class Connection(asyncio.Protocol):
         """Nothing is gathered any more, so more can be taken from the provider."""
         self._pieces.clear()
         self._gathered = 0
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Take from the provider again, if that was stopped."""
         transport = self._transport
         if self._is_paused and transport is not None and not transport.is_closing():
             self._is_paused = False

@@ -40,7 +40,8 @@ class EventReader:
         self._limit = limit_bytes
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The events that ``data`` completes, each with the blank line that ends it. Raises EventTooLarge."""
+        """The events that ``data`` completes, each with the blank line that ends it. Raises EventTooLarge, after which nothing
+        may be fed."""
         if not self._pending and b"\r" not in data:
             return self._feed_plain(data)
         self._pending += data
@@ -79,6 +80,7 @@ class EventReader:
 
     def _check_size(self) -> None:
         if len(self._pending) > self._limit:
+            self._pending = bytearray()  # Whoever keeps the exception must not keep this.
             raise EventTooLarge(f"an event of more than {self._limit} bytes")
 
 

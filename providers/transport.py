@@ -15,10 +15,10 @@ import asyncio
 import ssl
 import zlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 from urllib.parse import urlsplit
 
 from billing.values import value
@@ -39,6 +39,8 @@ IDLE_LIMIT: Final = 512
 TARGETS_REMEMBERED: Final = 1000
 END_SECONDS: Final = 0.05
 """How long a provider that has said its last word may take to end its answer, so that its connection can be used again."""
+INTERRUPTED_SECONDS: Final = 0.05
+"""How long an answer is still read when whoever waits for it is cancelled: long enough for what the provider has sent."""
 
 
 @value
@@ -55,6 +57,9 @@ class UpstreamAnswer(Protocol):
 
     status: int
     headers: Mapping[str, str]
+    interrupted: bool
+    """Whether whoever waits was cancelled and has the answer all the same, because it had come in that moment: what it cost
+    is then known, and the cancellation is theirs to carry out. Set by opening, and by reading all."""
 
     async def read(self, limit_bytes: int = ANSWER_LIMIT_BYTES) -> bytes:
         """The whole body. Raises AnswerUnreadable where it is cut, or larger than the limit."""
@@ -121,10 +126,15 @@ class PooledTransport:
             raise UpstreamUnreachable("the gateway is stopping")
         target = self._targets.get(outgoing.url) or self._learn(outgoing.url)
         connection = self._take(target) or await self._connect(target)
+        interrupted = False
         try:
             connection.send(_request(target, outgoing))
-            await connection.head()
-            return _Answer(self, target, connection)
+            try:
+                await connection.head()
+            except asyncio.CancelledError:
+                await _or_cancelled(connection.head())
+                interrupted = True
+            return _Answer(self, target, connection, interrupted)
         except BaseException:
             connection.abort()
             raise
@@ -204,9 +214,10 @@ class PooledTransport:
 class _Answer:
     """An answer on a pooled connection."""
 
-    __slots__ = ("_connection", "_decoder", "_pool", "_target", "_undecoded", "headers", "status")
+    __slots__ = ("_connection", "_decoder", "_pool", "_target", "_undecoded", "headers", "interrupted", "status")
 
-    def __init__(self, pool: PooledTransport, target: _Target, connection: Connection) -> None:
+    def __init__(self, pool: PooledTransport, target: _Target, connection: Connection, interrupted: bool) -> None:
+        self.interrupted = interrupted
         parser = connection.answer()
         self.status = parser.status
         self.headers: Mapping[str, str] = parser.headers
@@ -218,13 +229,23 @@ class _Answer:
 
     async def read(self, limit_bytes: int = ANSWER_LIMIT_BYTES) -> bytes:
         parts: list[bytes] = []
-        size = 0
+        try:
+            if not self.interrupted:
+                await self._gather(parts, limit_bytes)
+        except asyncio.CancelledError:
+            self.interrupted = True
+        if self.interrupted:
+            await _or_cancelled(self._gather(parts, limit_bytes))
+        return b"".join(parts)
+
+    async def _gather(self, parts: list[bytes], limit_bytes: int) -> None:
+        """Read to the end, into ``parts``."""
+        size = sum(map(len, parts))
         while part := await self.read_some():
             parts.append(part)
             size += len(part)
             if size > limit_bytes:
                 raise AnswerUnreadable(f"the answer is larger than {limit_bytes} bytes")
-        return b"".join(parts)
 
     async def read_some(self) -> bytes:
         if self._decoder is None:
@@ -261,6 +282,15 @@ class _Answer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.release(self._target, self._connection)
+
+
+async def _or_cancelled(waiting: Coroutine[Any, Any, None]) -> None:
+    """For whoever has been cancelled: wait a last moment. Raises the CancelledError that was put off if that brings nothing."""
+    try:
+        async with asyncio.timeout(INTERRUPTED_SECONDS):
+            await waiting
+    except (TimeoutError, UpstreamError):
+        raise asyncio.CancelledError from None
 
 
 def _request(target: _Target, outgoing: Outgoing) -> bytes:

@@ -255,6 +255,7 @@ class Gateway:
             silence_timeout_seconds=self._settings.routing.silence_timeout_seconds,
             client_stall_seconds=self._settings.server.client_stall_seconds,
             disconnect_drain_seconds=self._settings.routing.disconnect_drain_seconds,
+            keep_alive_seconds=self._settings.routing.keep_alive_comment_seconds,
             streams_open=self._instruments.streams_open,
             headers_of=self._headers_of,
         )

@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from billing.matrix import Ending
+from billing.usage import UsageTally
 from middlewares.call import CALL, Answer, Call
 from providers.chunks import REDACTED, SHORTEST_SECRET, chunks_of_answer, has_content, produced_bytes_of
 from providers.errors import (
@@ -33,7 +34,8 @@ from providers.transport import ERROR_LIMIT_BYTES, Outgoing, Transport, Upstream
 from providers.without_usage import WithoutUsage, as_refusal_of_stream_options
 from proxy.delivery import PlainAnswer
 from proxy.explained import ExplainedAnswer
-from proxy.relay import Relay, RelaySettings, WholeAnswer
+from proxy.keep_alive import KeepAlive
+from proxy.relay import Relay, RelaySettings, WholeAnswer, begin_stream
 
 
 def chat(transport: Transport, settings: RelaySettings) -> Handler:
@@ -50,38 +52,81 @@ def chat(transport: Transport, settings: RelaySettings) -> Handler:
         with_usage = not refused_before and offer.health_key not in without_usage
         outgoing = _shape(call, offer, key, with_usage=with_usage)
         answer.asked = True
+        keep_alive = _keep_alive(request, settings) if call.streamed else None
         try:
             async with asyncio.timeout_at(call.attempt_until) as limit, await transport.open(outgoing) as incoming:
-                if incoming.status != 200:
-                    body = await _read_error(incoming)
-                    error = offer.upstream.provider.dialect.read_error(incoming.status, incoming.headers, body)
-                    raise as_refusal_of_stream_options(error) if call.streamed and with_usage else error
-                if refused_before:
-                    without_usage.remember(offer.health_key)
-                response: web.StreamResponse
-                if call.streamed and _is_event_stream(incoming):
-                    response = await Relay(request, incoming, key, settings).run(limit)
-                else:
-                    document, parsed, ending = await _read_plain(incoming, offer, answer)
-                    answer.first_content_at = asyncio.get_running_loop().time()
-                    if call.streamed:
-                        whole = _stream_of(parsed, ending, call)
-                        response = await Relay(request, whole, key, settings).run(limit)
+                try:
+                    if incoming.status != 200:
+                        error = await _refusal(incoming, offer)
+                        raise as_refusal_of_stream_options(error) if call.streamed and with_usage else error
+                    if refused_before:
+                        without_usage.remember(offer.health_key)
+                    if keep_alive is not None:
+                        response = await _streamed(request, incoming, key, settings, keep_alive, limit)
                     else:
-                        plain = ExplainedAnswer if call.explained else PlainAnswer
-                        response = plain(_passed_on(document, offer, key), settings.headers_of)
-                        answer.ending = ending
+                        response = await _plain(incoming, call, key, settings)
+                finally:
+                    if incoming.interrupted and not limit.expired():
+                        # The caller left while the answer came: what it cost is known now, and whatever it says, nobody
+                        # waits for it or for another one.
+                        raise asyncio.CancelledError
         except TimeoutError:
             # Only the wait for the first content is limited here: the relay has put the limit off by then.
             raise UpstreamTimedOut(f"no answer from {offer.provider_name} in time") from None
         except UpstreamError as error:
             _redact(error, key)
             raise
+        finally:
+            if keep_alive is not None:
+                keep_alive.stop()
         if answer.failure is not None:
             _redact(answer.failure, key)
         return response
 
     return attempt
+
+
+async def _plain(incoming: UpstreamAnswer, call: Call, key: str, settings: RelaySettings) -> web.StreamResponse:
+    """A plain answer for whoever wants one."""
+    offer, answer = call.offer, call.answer
+    assert offer is not None, "routing comes first"
+    assert answer is not None, "metering comes first"
+    document, _, ending = await _read_plain(incoming, offer, answer)
+    answer.first_content_at = asyncio.get_running_loop().time()
+    answer.ending = ending
+    plain = ExplainedAnswer if call.explained else PlainAnswer
+    return plain(_passed_on(document, offer, key), settings.headers_of, settings.client_stall_seconds)
+
+
+async def _streamed(
+    request: web.Request,
+    incoming: UpstreamAnswer,
+    key: str,
+    settings: RelaySettings,
+    keep_alive: KeepAlive,
+    limit: asyncio.Timeout,
+) -> web.StreamResponse:
+    """A stream, made of the plain answer where the provider gives one."""
+    call = request[CALL]
+    offer, answer = call.offer, call.answer
+    assert offer is not None, "routing comes first"
+    assert answer is not None, "metering comes first"
+    keep_alive.heard()
+    tally = answer.tally
+    if _is_event_stream(incoming):
+        if incoming.interrupted:
+            raise asyncio.CancelledError  # Nobody is there to relay to.
+    else:
+        _, parsed, ending = await _read_plain(incoming, offer, answer)
+        if limit.expired():
+            raise asyncio.CancelledError  # It is whole, and too late for a stream: the time to begin one is over.
+        # Its usage is known already, and what is wrong with it is counted once.
+        incoming, tally = _stream_of(parsed, ending, call), UsageTally()
+    return await Relay(request, incoming, key, settings, tally=tally, keep_alive=keep_alive).run(limit)
+
+
+def _keep_alive(request: web.Request, settings: RelaySettings) -> KeepAlive:
+    return KeepAlive(request, settings.keep_alive_seconds, lambda: begin_stream(request[CALL], settings))
 
 
 def _key(call: Call, offer: Offer) -> str:
@@ -132,12 +177,16 @@ def _encode(body: Mapping[str, Any]) -> bytes:
         return json.dumps(body, separators=(",", ":")).encode()
 
 
-async def _read_error(incoming: UpstreamAnswer) -> bytes:
-    """The beginning of an error's body: what matters stands there, and a page of any size keeps its status."""
+async def _refusal(incoming: UpstreamAnswer, offer: Offer) -> UpstreamError:
+    """What an answer with another status than 200 says. Only the beginning of its body is read: what matters stands there,
+    and a page of any size keeps its status."""
+    if incoming.interrupted:
+        raise asyncio.CancelledError
     body = b""
     while len(body) < ERROR_LIMIT_BYTES and (part := await incoming.read_some()):
         body += part
-    return body[:ERROR_LIMIT_BYTES]
+    dialect = offer.upstream.provider.dialect
+    return dialect.read_error(incoming.status, incoming.headers, body[:ERROR_LIMIT_BYTES])
 
 
 def _is_event_stream(incoming: UpstreamAnswer) -> bool:

@@ -19,6 +19,7 @@ from prometheus_client import Gauge
 
 from billing.matrix import Ending
 from billing.money import format_usd
+from billing.usage import UsageTally
 from middlewares.byok import BYOK
 from middlewares.call import CALL, Call
 from middlewares.errors import ClientGone, problem_of
@@ -29,13 +30,12 @@ from providers.errors import AnswerUnreadable, StreamCut, UpstreamError, Upstrea
 from providers.sse import DONE, comment, encode
 from providers.transport import ANSWER_LIMIT_BYTES, UpstreamAnswer
 from proxy.delivery import StreamedAnswer
+from proxy.keep_alive import KeepAlive
 
 HELD_BACK_BYTES: Final = 64 * 1024
 """What a provider sends before its first content (comments, role chunks) is kept up to this size, the rest is dropped."""
 USAGE_WAIT_SECONDS: Final = 2.0
 """How long a stream whose client left is read on for its usage, once a finish reason was seen."""
-SMALL_WRITE_BYTES: Final = 32 * 1024
-"""A write of less than this into an empty socket buffer cannot block, so it needs no timer."""
 DRAINS_AT_ONCE: Final = 64
 """Streams that may be read to their end for nobody at the same time; the others are cut and billed by estimate."""
 
@@ -58,6 +58,8 @@ class RelaySettings:
     """The longest a client may read nothing while bytes wait for it."""
     disconnect_drain_seconds: float
     """How long a provider that bills cancelled calls is read on after its client left."""
+    keep_alive_seconds: float
+    """How long a provider may be silent before its first content until the client gets a comment; 0 is for ever."""
     streams_open: Gauge
     """Counts the streams under way."""
     headers_of: HeadersOf
@@ -68,12 +70,12 @@ class RelaySettings:
 class RelayedStream(StreamedAnswer):
     """A streamed answer whose last bytes are decided when everything else is over."""
 
-    def __init__(self, call: Call, headers_of: HeadersOf) -> None:
-        super().__init__(headers_of)
+    def __init__(self, call: Call, headers_of: HeadersOf, client_stall_seconds: float) -> None:
+        super().__init__(headers_of, client_stall_seconds)
         self._call = call
-        self._failure: UpstreamError | None = None
+        self._failure: Exception | None = None
 
-    def broke(self, failure: UpstreamError) -> None:
+    def broke(self, failure: Exception) -> None:
         """The stream ends with an error chunk, and its connection with it."""
         self._failure = failure
         self.force_close()
@@ -85,15 +87,38 @@ class RelayedStream(StreamedAnswer):
         await super().write_eof(data)
 
 
+def begin_stream(call: Call, settings: RelaySettings) -> RelayedStream:
+    """The call's stream, made when its first byte is about to leave. Until there is content, `call.end_stream` lets it tell
+    of a failure that any other call would have told by its status."""
+    stream = call.stream
+    if stream is None:
+        call.stream = stream = RelayedStream(call, settings.headers_of, settings.client_stall_seconds)
+        call.end_stream = stream.broke
+    assert isinstance(stream, RelayedStream), "nobody else begins a stream"
+    return stream
+
+
 class Relay:
     """One stream on its way through."""
 
-    def __init__(self, request: web.Request, incoming: UpstreamAnswer, key: str, settings: RelaySettings) -> None:
+    def __init__(
+        self,
+        request: web.Request,
+        incoming: UpstreamAnswer,
+        key: str,
+        settings: RelaySettings,
+        *,
+        tally: UsageTally,
+        keep_alive: KeepAlive,
+    ) -> None:
+        """``tally`` takes the usage that the stream reports."""
         self._request = request
+        self._keep_alive = keep_alive
         self._call = call = request[CALL]
         self._incoming = incoming
         self._settings = settings
         self._clock = asyncio.get_running_loop().time
+        self._is_writing = False
         offer, answer = call.offer, call.answer
         assert offer is not None, "routing comes first"
         assert answer is not None, "metering comes first"
@@ -102,7 +127,7 @@ class Relay:
         self._chunks = ChunkStream(
             offer.upstream.provider.dialect,
             offer.model.id,
-            tally=answer.tally,
+            tally=tally,
             wants_usage=call.wants_usage,
             secret=key,
             usage_extra=lambda: _usage_extra(call),
@@ -111,20 +136,21 @@ class Relay:
     async def run(self, limit: asyncio.Timeout) -> web.StreamResponse:
         """Relay until the end. ``limit`` covers the time to the first content and is put off after it.
 
-        Raises UpstreamError while nothing has reached the client, ClientGone when it hung up.
+        Raises UpstreamError while no content has reached the client, ClientGone when it hung up.
         """
         head = await self._until_begun()
         limit.reschedule(None)
         answer, chunks = self._answer, self._chunks
         answer.first_content_at = self._clock()
-        stream = RelayedStream(self._call, self._settings.headers_of)
-        self._call.stream = stream
+        self._keep_alive.stop()
+        stream = begin_stream(self._call, self._settings)
+        self._call.end_stream = None
         self._settings.streams_open.inc()
         try:
             await stream.prepare(self._request)
-            await self._send(stream, head)
+            await stream.write(head)
             failure = await self._forward(stream)
-        except (ConnectionError, ClientGone) as error:
+        except ConnectionError as error:
             try:
                 await self._client_left()
             except asyncio.CancelledError:
@@ -157,6 +183,7 @@ class Relay:
             data = await self._incoming.read_some()
             if not data:
                 raise AnswerUnreadable("the stream ended before it had any content")
+            self._keep_alive.heard()
             passed = chunks.feed(data)
             if chunks.error is not None and not chunks.begun:
                 raise chunks.error
@@ -182,12 +209,18 @@ class Relay:
                         break
                     passed = chunks.feed(data)
                     if passed:
-                        await self._send(stream, passed)
+                        self._is_writing = True
+                        await stream.write(passed)
+                        self._is_writing = False
                     # Comments are not progress.
                     if chunks.progressed and (now := self._clock()) > renewed + slack:
                         renewed = now
                         quiet.reschedule(now + silence + slack)
         except TimeoutError:
+            if self._is_writing:
+                return await self._forward(
+                    stream
+                )  # It was the client who took so long; the stream bounds that by itself.
             return UpstreamTimedOut(f"the provider was silent for {silence:g} seconds")
         except AnswerUnreadable as error:
             return StreamCut(error.message)
@@ -196,21 +229,6 @@ class Relay:
         if not chunks.done and not chunks.finished:
             return StreamCut("the provider ended the stream before its answer was complete")
         return None
-
-    async def _send(self, stream: RelayedStream, data: bytes) -> None:
-        """Write to the client. Raises ClientGone when it hung up or has stopped reading."""
-        transport = self._request.transport
-        if transport is None or transport.is_closing():
-            raise ClientGone
-        if len(data) < SMALL_WRITE_BYTES and not transport.get_write_buffer_size():
-            await stream.write(data)
-            return
-        try:
-            async with asyncio.timeout(self._settings.client_stall_seconds):
-                await stream.write(data)
-        except TimeoutError:
-            transport.abort()
-            raise ClientGone from None
 
     async def _client_left(self) -> None:
         """Nobody listens any more: learn what can be learnt about usage, within bounds, and say how it ended."""
@@ -256,6 +274,7 @@ class WholeAnswer:
 
     status: int = 200
     headers: Mapping[str, str] = {}
+    interrupted: bool = False
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -296,7 +315,7 @@ def _usage_extra(call: Call) -> bytes:
     ).encode() + byok
 
 
-def _last_bytes(call: Call, failure: UpstreamError | None) -> bytes:
+def _last_bytes(call: Call, failure: Exception | None) -> bytes:
     """What ends a stream: the bill and `[DONE]`, or what went wrong."""
     explained = comment(f"findtoken-explain {explanation_text(call)}") if call.explained else b""
     if failure is not None:
@@ -310,12 +329,13 @@ def _last_bytes(call: Call, failure: UpstreamError | None) -> bytes:
     return explained + comment("findtoken " + " ".join(said)) + DONE
 
 
-def _error_chunk(call: Call, failure: UpstreamError) -> dict[str, Any]:
+def _error_chunk(call: Call, failure: Exception) -> dict[str, Any]:
     problem = problem_of(failure)
+    kind = "upstream_error" if isinstance(failure, UpstreamError) else problem.type
     return {
         "id": call.request_id,
         "object": "chat.completion.chunk",
         "model": call.offer.model.id if call.offer is not None else call.model.id,
-        "error": {"message": problem.message, "type": "upstream_error", "code": problem.code},
+        "error": {"message": problem.message, "type": kind, "code": problem.code},
         "choices": [{"index": 0, "delta": {}, "finish_reason": "error"}],
     }

@@ -182,6 +182,10 @@ class RoutingSettings(Section):
     silence_timeout_seconds: Seconds = Field(
         default=120, description="The longest silence inside a stream before it is given up."
     )
+    keep_alive_comment_seconds: Wait = Field(
+        default=15,
+        description="A stream whose provider is silent for this long before its first content gets a comment; 0 sends none.",
+    )
     disconnect_drain_seconds: Wait = Field(
         default=30,
         description="How long a stream is read on for its usage after the caller left, where cancelling saves nothing.",

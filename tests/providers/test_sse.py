@@ -171,6 +171,7 @@ def test_an_event_beyond_the_limit_is_refused(line_end: bytes) -> None:
 
     with pytest.raises(EventTooLarge, match="more than 1000 bytes"):
         reader.feed(b"x")
+    assert reader.is_empty, "what was refused takes no memory"
 
 
 def test_the_limit_is_for_one_event() -> None:

@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 from providers.catalogue import build, load_shipped
-from tests.fakes.raw_upstream import FIN, STREAM_END, STREAM_HEAD, RawUpstream, completion, failure, http, piece, stream
+from tests.fakes.raw_upstream import (
+    FIN,
+    HANG,
+    STREAM_END,
+    STREAM_HEAD,
+    RawUpstream,
+    completion,
+    failure,
+    http,
+    piece,
+    stream,
+)
 from tests.gateway import ALPHA_KEY, CREDIT, Gateway, book, model, price
 
 
@@ -235,6 +246,83 @@ async def test_a_caller_who_leaves_before_a_plain_answer(gateway: Gateway, alpha
         assert (499, "client_left_before_first_byte", 0) == (row.status, row.billing_outcome, row.cost)
         assert ["client_left"] == [attempt.outcome for attempt in row.attempts]
     gateway.prove()
+
+
+@pytest.mark.parametrize("by_reset", [False, True])
+@pytest.mark.parametrize("size", [10, 600_000])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_caller_who_leaves_the_instant_a_plain_answer_comes(
+    streamed: bool, size: int, by_reset: bool, start_gateway: Any, alpha: RawUpstream
+) -> None:
+    """The provider had finished, so it is charged as reported, whichever of the two was noticed first; nobody else is asked."""
+    gateway: Gateway = await start_gateway(providers={"alpha": {"stream_mode": "simulated"}})
+    answers = [
+        [http(completion("x" * size))],
+        [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n{" % size, b" " * (size - 2), b"}"],
+        failure(503),
+    ]
+    for number, answer in enumerate(answers, 1):
+        gate = asyncio.Event()
+        alpha.next([gate, *answer])
+        caller = await gateway.dial(stream=streamed)
+        await alpha.received(number)
+        caller.hang_up(by_reset=by_reset)
+        gate.set()
+        row = (await gateway.settled(number))[-1]
+        if number > 1:
+            assert ("client_left_before_first_byte", 0, 499) == (row.billing_outcome, row.cost, row.status)
+        else:
+            assert (29_540, "provider") == (row.cost, row.usage_source)
+            assert ("client_left" if streamed else "complete") == row.billing_outcome
+        assert number == len(alpha.requests)
+    gateway.prove()
+
+
+@pytest.mark.parametrize("by_reset", [False, True])
+async def test_a_caller_who_leaves_in_the_middle_of_a_plain_answer(
+    by_reset: bool, gateway: Gateway, alpha: RawUpstream
+) -> None:
+    """It came in parts and the last of them was on its way; where it is not, the provider is left and the call is free."""
+    whole = http(completion("x" * 1000))
+    for number, rest in enumerate(([whole[500:]], [HANG]), 1):
+        gate = asyncio.Event()
+        alpha.next([whole[:300], 0.02, whole[300:500], gate, *rest])
+        caller = await gateway.dial()
+        await alpha.received(number)
+        await asyncio.sleep(0.1)
+        caller.hang_up(by_reset=by_reset)
+        gate.set()
+        row = (await gateway.settled(number))[-1]
+        assert ("complete" if number == 1 else "client_left_before_first_byte") == row.billing_outcome
+        assert (29_540 if number == 1 else 0) == row.cost
+    await asyncio.wait_for(alpha.requests[1].caller_left.wait(), 2)
+    gateway.prove()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_plain_answer_at_the_very_end_of_its_time(
+    streamed: bool, start_gateway: Any, alpha: RawUpstream
+) -> None:
+    """What has come whole when the time is up is delivered and charged, or it is too late and free; never one of each."""
+    limits = {"timeout_seconds": 0.3, "first_content_timeout_seconds": 0.3, "retries": 0}
+    gateway: Gateway = await start_gateway(routing=limits, providers={"alpha": {"stream_mode": "simulated"}})
+    whole = http(completion())
+    for number, late in enumerate((0.28, 0.295, 0.3, 0.305, 0.32, 0.6), 1):
+        alpha.next([whole[:100], late, whole[100:]])
+        reply = await gateway.chat(model="lonely", stream=streamed)
+        row = (await gateway.settled(number))[-1]
+        assert (reply.status, row.cost) in ((200, 29_540), (504, 0))
+    gateway.prove()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_is_wrong_in_a_report_is_counted_once(streamed: bool, gateway: Gateway, alpha: RawUpstream) -> None:
+    """Also where a plain answer is made into a stream and so is read twice."""
+    alpha.next([http(completion(usage={"prompt_tokens": -1, "completion_tokens": 3}))])
+    reply = await gateway.chat(stream=streamed)
+
+    assert 200 == reply.status
+    assert 1 == await gateway.metric("usage_ignored_total")
 
 
 async def test_what_no_dialect_can_say_leaves_no_line(start_gateway: Any, alpha: RawUpstream) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import aclosing, suppress
+from typing import Any
 
 import pytest
 from multidict import CIMultiDict, istr
 
 from proxy.delivery import _head
-from tests.fakes.raw_upstream import RawUpstream, completion, http, stream
+from tests.fakes.raw_upstream import STREAM_HEAD, RawUpstream, completion, http, piece, said, stream
 from tests.gateway import Gateway, chat_body, http_request
 
 OF_THE_CONNECTION = {"connection", "date", "transfer-encoding", "content-length"}
@@ -95,3 +100,68 @@ def test_no_field_ends_before_its_line_does(text: str) -> None:
     """A text that would become a field of its own is a mistake of ours, and nothing leaves."""
     with pytest.raises(ValueError, match="line end"):
         _head([(istr("Server"), "find-token"), (istr("X-Text"), text)])
+
+
+BIG = 20_000_000
+"""More than fits into all the buffers between two sockets."""
+
+
+@pytest.mark.parametrize("head", ["", "Connection: close\r\n"])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_whoever_stops_reading_is_dropped(
+    streamed: bool, head: str, start_gateway: Any, alpha: RawUpstream
+) -> None:
+    """A plain answer and a stream that had been made in full: the connection ends, and nothing is kept for it."""
+    gateway: Gateway = await start_gateway(
+        server={"client_stall_seconds": 0.3}, providers={"alpha": {"stream_mode": "simulated"}}
+    )
+    alpha.next([http(completion("x" * BIG))])
+    caller = await gateway.dial_raw(request(gateway, streamed=streamed, head=head))
+    await caller.read_until(b"\r\n\r\n")
+    caller.writer.transport.pause_reading()
+    [row] = await gateway.settled(1)
+    await asyncio.sleep(1.5)
+    caller.writer.transport.resume_reading()
+    with suppress(ConnectionError):
+        assert len(await caller.read_all()) < BIG
+
+    assert ("client_left" if streamed else "complete", 29_540) == (row.billing_outcome, row.cost)
+    gateway.prove()
+
+
+async def read_slowly(gateway: Gateway, sent: bytes) -> AsyncIterator[bytes]:
+    """What comes back for ``sent``, a megabyte at most every tenth of a second; what is not read stays with the sender."""
+    loop = asyncio.get_running_loop()
+    host, _, port = gateway.url.removeprefix("http://").partition(":")
+    with socket.socket() as wire:
+        wire.setblocking(False)
+        await loop.sock_connect(wire, (host, int(port)))
+        await loop.sock_sendall(wire, sent)
+        while part := await loop.sock_recv(wire, 1_000_000):
+            yield part
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("head", ["", "Connection: close\r\n"])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_whoever_reads_slowly_gets_everything(
+    streamed: bool, head: str, start_gateway: Any, alpha: RawUpstream
+) -> None:
+    """However long it takes in all, and however short the patience with providers: only standing still counts."""
+    gateway: Gateway = await start_gateway(
+        server={"client_stall_seconds": 1}, routing={"silence_timeout_seconds": 0.3, "timeout_seconds": 20}
+    )
+    parts = [piece(said("x" * 1_000_000))] * (BIG // 1_000_000)
+    alpha.next([STREAM_HEAD, *parts, *stream(["y"])[1:]] if streamed else [http(completion("x" * BIG + "y"))])
+    received = 0
+    last = b""
+    async with aclosing(read_slowly(gateway, request(gateway, streamed=streamed, head=head))) as parts_read:
+        async for part in parts_read:
+            received += len(part)
+            last = (last + part)[-10:]
+            if last.endswith(b"0\r\n\r\n" if streamed else b"}"):
+                break
+
+    assert received > BIG
+    [row] = await gateway.settled(1)
+    assert ("complete", 29_540) == (row.billing_outcome, row.cost)

@@ -148,6 +148,7 @@ class Answer:
         self._clock = clock
         self._tell = tell
         self.status = attempt.status
+        self.interrupted = False
         kind = "text/event-stream" if attempt.streamed and attempt.kind != "garbage" else "application/json"
         self.headers: Mapping[str, str] = {"Content-Type": kind}
 
