@@ -113,3 +113,7 @@ class ProviderKeys:
     async def watch(self) -> None:
         """Follow changes, for ever. While this does not run, every call asks the database."""
         await self._cache.watch()
+
+    def forget(self) -> None:
+        """Forget every key at once, without waiting for the next look at the database."""
+        self._cache.forget()
