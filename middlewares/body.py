@@ -72,7 +72,7 @@ def body(max_bytes: int, read_seconds: float, catalogue: Callable[[], Catalogue]
     @web.middleware
     async def read_body(request: web.Request, handler: Handler) -> web.StreamResponse:
         call = request[CALL]
-        document = parse(await _read(request, max_bytes, read_seconds))
+        document = parse(await read_bytes(request, max_bytes, read_seconds))
         call.options = read_options(document, request.headers)
         check_fields(document)
         call.model = find_model(catalogue(), document["model"])
@@ -87,7 +87,7 @@ def body(max_bytes: int, read_seconds: float, catalogue: Callable[[], Catalogue]
     return read_body
 
 
-async def _read(request: web.Request, max_bytes: int, read_seconds: float) -> bytes:
+async def read_bytes(request: web.Request, max_bytes: int, read_seconds: float) -> bytes:
     """The whole body, decompressed, within its limits of size (before and after) and time."""
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding not in ENCODINGS:

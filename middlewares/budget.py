@@ -17,7 +17,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from billing.bound import bound_and_bytes
 from billing.matrix import Ending
-from billing.money import Money, format_usd
+from billing.money import Money, format_usd, parse_usd
 from billing.pricing import NOTHING, Fee, bound
 from billing.usage import Usage
 from metrics.instruments import Instruments
@@ -28,10 +28,10 @@ from providers.catalogue import Catalogue
 from providers.health import Health
 from providers.selection import Need, Offer, PassedOver, Selection, affordable_limit, need_of, select, within
 from storage.accounts import AccountInactive
-from storage.calls import CallRow
+from storage.calls import CallRow, shown_instant
 from storage.connection import StorageUnavailable
 from storage.identifiers import microseconds, month_of
-from storage.ledger import Balance, InsufficientCredit, Ledger, Purpose, Settled, Settlement
+from storage.ledger import Balance, InsufficientCredit, KeyLimitReached, Ledger, Purpose, Settled, Settlement
 
 SETTLE_WAIT_SECONDS: Final = 10.0
 """How long the last bytes of an answer wait for the books. After that the caller is told, and settling goes on."""
@@ -82,7 +82,7 @@ def budget(
         selection = _select(call, need, settings, book, health)
         try:
             await _hold(call, request.path, need, selection, ledger, settings)
-        except InsufficientCredit as error:
+        except (InsufficientCredit, KeyLimitReached) as error:
             shorter = _select(call, replace(need, max_tokens=1), settings, book, health)
             raise _insufficient(error, selection.offers, shorter.offers, need, settings.fee, call) from None
         status = 500
@@ -112,9 +112,19 @@ def _select(call: Call, need: Need, settings: BudgetSettings, catalogue: Catalog
         standing_of=health.standing,
         key_provider=key.provider if key is not None else None,
     )
+    allowed = call.key.terms.allowed_models
+    if allowed is not None:
+        selection = replace(selection, offers=_allowed(call.model.id, allowed, selection.offers))
     if not selection.offers:
         raise nobody_can_serve(call.model.id, need, selection.passed_over)
     return selection
+
+
+def _allowed(model: str, allowed: tuple[str, ...], offers: tuple[Offer, ...]) -> tuple[Offer, ...]:
+    """The offers of models that the key may use. Raises a Refusal where the model that was asked for is none of them."""
+    if model not in allowed:
+        raise Refusal("model_not_allowed", f"this key may not use {model}", param="model", allowed_models=list(allowed))
+    return tuple(offer for offer in offers if offer.model.id in allowed)
 
 
 def nobody_can_serve(model: str, need: Need, passed_over: tuple[PassedOver, ...]) -> Refusal:
@@ -147,7 +157,7 @@ async def _hold(
     started = microseconds(call.started_at)
     deadline = started + LONGEST_CALL_SECONDS * 1_000_000
     purpose = Purpose(call.key_id, path, call.model.id, _payer(call), call.streamed, started)
-    offers = selection.offers
+    offers, key_limited = selection.offers, call.key.terms.spend_limit is not None
     try:
         if call.mode == BYOK:
             held = await ledger.hold_byok(
@@ -158,6 +168,7 @@ async def _hold(
                 fee_bound=max(offer.most for offer in offers),
                 deadline=deadline,
                 purpose=purpose,
+                key_limited=key_limited,
             )
             call.offers = offers
         else:
@@ -172,6 +183,7 @@ async def _hold(
                 at_least=_least(offers, need, settings.fee) if need.max_tokens is None else None,
                 deadline=deadline,
                 purpose=purpose,
+                key_limited=key_limited,
             )
             call.offers = within(offers, held.amount, need, need.prompt_token_bound, settings.fee)
     except AccountInactive:
@@ -187,31 +199,49 @@ def _least(offers: tuple[Offer, ...], need: Need, fee: Fee) -> Money:
 
 
 def _insufficient(
-    error: InsufficientCredit, offers: tuple[Offer, ...], shorter: tuple[Offer, ...], need: Need, fee: Fee, call: Call
+    error: InsufficientCredit | KeyLimitReached,
+    offers: tuple[Offer, ...],
+    shorter: tuple[Offer, ...],
+    need: Need,
+    fee: Fee,
+    call: Call,
 ) -> Refusal:
     """402 with what a program needs to do better, and OpenRouter's sentence for people.
 
     ``shorter``: who could serve if the answer's limit were lower, those included whose longest answer is.
     """
-    fields: dict[str, Any] = {"available_usd": format_usd(error.available)}
+    code, fields = _shortage(error)
     if call.mode == BYOK:
         fields["required_usd"] = format_usd(error.required)
+        who = "the balance" if code == "insufficient_credits" else "what is left of this key's limit"
         return Refusal(
-            "insufficient_credits",
-            "the month's free requests with provider keys are used up, and the balance does not cover the fee",
+            code,
+            f"the month's free requests with provider keys are used up, and {who} does not cover the fee",
             **fields,
         )
     fields["required_usd"] = format_usd(min(offer.most for offer in offers))
-    affordable = affordable_limit(shorter, error.available, need, fee)
+    affordable = affordable_limit(shorter, parse_usd(fields["available_usd"]), need, fee)
     fields["affordable_max_tokens"] = affordable
     asked = need.max_tokens if need.max_tokens is not None else max(offer.max_tokens for offer in offers)
+    needed = "credits" if code == "insufficient_credits" else "credits than are left of this key's limit"
     return Refusal(
-        "insufficient_credits",
-        "This request requires more credits, or fewer max_tokens. "
+        code,
+        f"This request requires more {needed}, or fewer max_tokens. "
         f"You requested up to {asked} tokens, but can only afford {affordable}.",
         param="max_tokens" if need.max_tokens is not None else None,
         **fields,
     )
+
+
+def _shortage(error: InsufficientCredit | KeyLimitReached) -> tuple[str, dict[str, Any]]:
+    """The code of a 402, and what there is: in the account, or left of the key's limit."""
+    if isinstance(error, InsufficientCredit):
+        return "insufficient_credits", {"available_usd": format_usd(error.available)}
+    return "key_limit_reached", {
+        "available_usd": format_usd(error.remaining),
+        "limit_usd": format_usd(error.limit),
+        "resets_at": None if error.resets is None else shown_instant(error.resets),
+    }
 
 
 async def _close(call: Call, path: str, status: int, ledger: Ledger, instruments: Instruments) -> None:

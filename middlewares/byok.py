@@ -14,6 +14,7 @@ from middlewares.call import CALL, Call, ProviderKey
 from middlewares.errors import Refusal, invalid
 from providers.catalogue import Catalogue, Model
 from storage.provider_keys import ProviderKeys
+from storage.sealing import SealBroken, SealingUnavailable
 
 STANDARD = "standard"
 BYOK = "byok"
@@ -47,7 +48,15 @@ async def _registered_key(provider_keys: ProviderKeys, call: Call) -> ProviderKe
     """The key the account registered for the model's first provider, if any."""
     assert call.account_id is not None, "auth comes first"
     provider = _provider_of(call.model)
-    key = await provider_keys.find_for(call.account_id, provider)
+    try:
+        key = await provider_keys.find_for(call.account_id, provider)
+    except (SealBroken, SealingUnavailable):
+        # Never the operator's key in its place: whoever registered one does not expect to pay from the balance.
+        raise Refusal(
+            "sealing_unavailable",
+            f"your key for {provider} cannot be read: this gateway's secret key is missing or was changed; "
+            "register the key again, or send payer: credits_only",
+        ) from None
     return None if key is None else ProviderKey(provider, key.secret)
 
 

@@ -210,13 +210,14 @@ def list_accounts(options: Options) -> None:
 @click.pass_obj
 def show_account(options: Options, email: str) -> None:
     """Show EMAIL's balance, lots, keys and latest calls."""
+    from console.balance import credits_as_json
     from storage import calls, keys
 
     loaded = load(options)
     billing = loaded.settings.billing
     with open_books(loaded) as database, database.session(snapshot=True) as connection:
         found = account_of(connection, email)
-        credit = credit_commands.credits_as_json(
+        credit = credits_as_json(
             connection, found, billing.credit_expiry_days, billing.refund_window_days, connection.now()
         )
         records = [key_as_json(record) for record in keys.list_keys(connection, found.id)]
