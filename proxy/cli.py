@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from proxy import credit_commands
+from proxy import credit_commands, key_commands
 from proxy.answers import account_as_json, key_as_json, plain, summary_as_json
 from proxy.command_line import (
     CommandFailed,
@@ -319,3 +319,6 @@ def revoke_key(options: Options, key_id: str) -> None:
     with session(options) as connection:
         record = keys.revoke_key(connection, key_id)
     answer_with(options, key_as_json(record), f"revoked {record.key_id}")
+
+
+key_commands.add_to(main, key)
