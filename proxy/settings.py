@@ -98,7 +98,7 @@ class SecuritySettings(Section):
 
     secret_key: SecretKey = Field(
         default=SecretStr(""),
-        description="32 bytes in base64 that seal callers' own provider keys; without it none can be stored. To change it: new, comma, old.",
+        description="32 bytes in base64 that seal callers' own provider keys; without it none can be stored.",
         json_schema_extra={
             "environment": "FIND_TOKEN_SECRET_KEY",
             "off": "callers' own provider keys cannot be stored",

@@ -129,14 +129,15 @@ class RevisionCache(Generic[Key, Value]):
             return
         if revision != self._revision or not self._is_trusted():
             self.forget()
-        moved = revision != self._revision
+        # What is heard first is what the process's row began with: there was nothing to forget.
+        moved = self._revision not in (None, revision)
         self._revision = revision
         self._heard = asked
         if moved and self._process_id:
             try:
                 await self._database.run(acknowledge, self._process_id, revision)
             except StorageUnavailable:
-                self._revision = None  # Heard again, and said again, at the next look.
+                self._revision = -1  # Heard again, and said again, at the next look.
 
     async def forget_everywhere(self) -> None:
         """Forget, and wait until every other process has forgotten, or can keep nothing: three seconds at most."""
