@@ -21,7 +21,7 @@ from billing.money import Money, format_usd, parse_usd
 from billing.pricing import NOTHING, Fee, bound
 from billing.usage import Usage
 from metrics.instruments import Instruments
-from middlewares.byok import BYOK
+from middlewares.byok import BYOK, falls_over
 from middlewares.call import CALL, Call
 from middlewares.errors import Refusal, invalid, status_of
 from providers.catalogue import Catalogue
@@ -79,22 +79,32 @@ def budget(
         token_bound, call.prompt_bytes = bound_and_bytes(call.request)
         need = need_of(call.request, token_bound, call.prompt_bytes)
         book = catalogue()
-        selection = _select(call, need, settings, book, health)
         try:
+            selection = _select(call, need, settings, book, health)
             await _hold(call, request.path, need, selection, ledger, settings)
-        except (InsufficientCredit, KeyLimitReached) as error:
+        except (InsufficientCredit, KeyLimitReached, Refusal) as error:
+            told = error.problem.status if isinstance(error, Refusal) else 402
+            await _close_tried(call, request.path, told, ledger, instruments)
+            if isinstance(error, Refusal):
+                raise
             shorter = _select(call, replace(need, max_tokens=1), settings, book, health)
             raise _insufficient(error, selection.offers, shorter.offers, need, settings.fee, call) from None
         status = 500
+        goes_on = False
         try:
             response = await handler(request)
             status = response.status
             return response
         except BaseException as error:
             status = status_of(error)
+            goes_on = falls_over(call, error)
             raise
         finally:
-            await _close(call, request.path, status, ledger, instruments)
+            if goes_on:
+                # The call comes again as a standard one, whose hold and settlement are those of the whole call.
+                await _release(call.request_id, str(call.account_id), ledger)
+            else:
+                await _close(call, request.path, status, ledger, instruments)
 
     return hold_and_settle
 
@@ -270,6 +280,21 @@ async def _close(call: Call, path: str, status: int, ledger: Ledger, instruments
         balance, call.cost = settled.balance, settled.cost
         _count(settlement, instruments)
     call.balance = balance.balance
+
+
+async def _close_tried(call: Call, path: str, status: int, ledger: Ledger, instruments: Instruments) -> None:
+    """Give a call its row, free, that was tried on the caller's own key and goes no further."""
+    if not call.attempts:
+        return
+    assert call.account_id is not None, "auth comes first"
+    call.hold, deadline = 0, microseconds(call.started_at) + LONGEST_CALL_SECONDS * 1_000_000
+    try:
+        await ledger.hold_byok(
+            call.request_id, call.account_id, month="", free_requests=0, fee_bound=0, deadline=deadline
+        )
+    except AccountInactive:
+        return
+    await _close(call, path, status, ledger, instruments)
 
 
 async def _release(request_id: str, account_id: str, ledger: Ledger) -> Balance:

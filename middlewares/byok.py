@@ -1,23 +1,38 @@
 """Who pays a call, and with which key: the account's credits, or a provider key of the caller's own (BYOK).
 
-A provider key goes to the provider it belongs to and nowhere else; a byok call never falls over to the operator's key.
+A provider key goes to the provider it belongs to and nowhere else. A byok call never falls over to the operator's key,
+unless its caller said `byok_then_credits`: then it begins anew as a standard call, under the same id and within the same
+deadline, where the provider would not serve the caller's key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.call import CALL, Call, ProviderKey
-from middlewares.errors import Refusal, invalid
+from middlewares.errors import Refusal, invalid, problem_of
 from providers.catalogue import Catalogue, Model
+from providers.errors import UpstreamError
 from storage.provider_keys import ProviderKeys
 from storage.sealing import SealBroken, SealingUnavailable
 
 STANDARD = "standard"
 BYOK = "byok"
+BYOK_THEN_CREDITS: Final = "byok_then_credits"
+_PROVIDER_WOULD_NOT: Final = frozenset(
+    {
+        "invalid_provider_key",
+        "insufficient_provider_balance",
+        "provider_permission_denied",
+        "provider_rate_limited",
+        "all_providers_unavailable",
+    }
+)
+"""What a byok call may fail with and go on. Not an answer that could not be read, which may have been billed."""
 
 
 def byok(provider_keys: ProviderKeys, catalogue: Callable[[], Catalogue]) -> Middleware:
@@ -39,9 +54,29 @@ def byok(provider_keys: ProviderKeys, catalogue: Callable[[], Catalogue]) -> Mid
             )
         call.provider_key = key
         call.mode = STANDARD if key is None else BYOK
+        if key is None or call.options.payer != BYOK_THEN_CREDITS:
+            return await handler(request)
+        try:
+            return await handler(request)
+        except (Refusal, UpstreamError) as error:
+            if not falls_over(call, error):
+                raise
+        call.provider_key = None
+        call.mode = STANDARD
         return await handler(request)
 
     return decide_payer
+
+
+def falls_over(call: Call, error: BaseException) -> bool:
+    """Whether a byok call that failed so goes on as a standard one: its caller said so, and nothing was answered yet."""
+    return (
+        call.mode == BYOK
+        and call.options.payer == BYOK_THEN_CREDITS
+        and call.stream is None
+        and isinstance(error, (Refusal, UpstreamError))
+        and problem_of(error).code in _PROVIDER_WOULD_NOT
+    )
 
 
 async def _registered_key(provider_keys: ProviderKeys, call: Call) -> ProviderKey | None:
@@ -51,6 +86,8 @@ async def _registered_key(provider_keys: ProviderKeys, call: Call) -> ProviderKe
     try:
         key = await provider_keys.find_for(call.account_id, provider)
     except (SealBroken, SealingUnavailable):
+        if call.options.payer == BYOK_THEN_CREDITS:
+            return None
         # Never the operator's key in its place: whoever registered one does not expect to pay from the balance.
         raise Refusal(
             "sealing_unavailable",

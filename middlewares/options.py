@@ -15,7 +15,7 @@ from middlewares.errors import invalid
 from providers.selection import STRATEGIES, Wish
 
 OWN_FIELDS: Final = frozenset({"routing", "provider_key", "payer", "models", "provider", "session_id"})
-PAYERS: Final = ("auto", "byok_only", "credits_only")
+PAYERS: Final = ("auto", "byok_only", "credits_only", "byok_then_credits")
 SORTS: Final = ("price", "latency", "throughput")
 LARGEST_LIST: Final = 16
 """Models or providers a caller may list; every candidate costs a look."""
