@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, TypeVar
 import orjson
 import pydantic
 from aiohttp import web
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from billing.money import InvalidAmount, Money, format_usd, parse_usd
 from middlewares.body import parse, read_bytes
@@ -84,15 +84,15 @@ def _read_dollars(value: object) -> object:
         raise ValueError(str(error)) from None
 
 
-_AN_INSTANT: Final = {"type": "string", "format": "date-time", "example": "2026-11-27T09:30:00Z"}
-Instant = Annotated[int, BeforeValidator(_read_instant), Field(json_schema_extra=_AN_INSTANT)]
+_AN_INSTANT: Final = WithJsonSchema({"type": "string", "examples": ["2026-11-27T09:30:00Z", "2026-11-27"]})
+Instant = Annotated[int, BeforeValidator(_read_instant), _AN_INSTANT]
 """An instant or a date in a request, as microseconds."""
-End = Annotated[int, BeforeValidator(_read_end), Field(json_schema_extra=_AN_INSTANT)]
+End = Annotated[int, BeforeValidator(_read_end), _AN_INSTANT]
 """The end of a range: what lies before it is in it; a date is included whole."""
 Dollars = Annotated[
     int,
     BeforeValidator(_read_dollars),
-    Field(json_schema_extra={"anyOf": [{"type": "string"}, {"type": "number"}], "example": "12.50"}),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}], "examples": ["12.50", 20]}),
 ]
 """Dollars in a request, with at most eight decimals, as money."""
 

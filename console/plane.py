@@ -6,6 +6,7 @@ nobody on the way: `Cache-Control: private, no-store`, also on a refusal.
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,8 @@ from console.billing_log import BillingLog
 from console.byok import OwnProviderKeys
 from console.keys import Keys
 from console.limits import limits
+from console.openapi import OPERATIONS, show_openapi
+from console.openapi import PATH as OPENAPI
 from console.openrouter import show_credits, show_generation, show_key
 from console.usage import show_usage
 from middlewares.auth import auth
@@ -92,12 +95,13 @@ def account_handlers(parts: Parts) -> dict[tuple[str, str], Handler]:
 
 
 def add_account_plane(application: web.Application, bases: Iterable[str], parts: Parts) -> None:
-    """Serve the account plane under each of ``bases`` (``/v1``)."""
+    """Serve the account plane under each of ``bases`` (``/v1``), and the description of the whole API."""
     guards = (auth(parts.keys, parts.uses), limits())
     guarded = [
         (method, path.removeprefix("/v1"), guard(handler, guards))
         for (method, path), handler in account_handlers(parts).items()
     ]
+    application.router.add_get(OPENAPI, show_openapi(OPERATIONS, importlib.metadata.version("find-token")))
     for base in bases:
         for method, path, handler in guarded:
             application.router.add_route(method, base + path, handler)

@@ -66,6 +66,14 @@ _KINDS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
 }
 
 
+_JSON_TYPES: Final = {str: "string", int: "integer", float: "number", bool: "boolean", dict: "object", list: "array"}
+
+
+def known_fields() -> dict[str, list[str]]:
+    """The fields of a chat completion that are checked, each with the JSON types it may have."""
+    return {name: [_JSON_TYPES[kind] for kind in kinds] for name, (_, kinds) in _KINDS.items()}
+
+
 def body(max_bytes: int, read_seconds: float, catalogue: Callable[[], Catalogue]) -> Middleware:
     """Set the call's request, options, model and streaming. ``catalogue`` gives the one in force now."""
 

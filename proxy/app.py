@@ -74,6 +74,7 @@ ROUTES: Final = (
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{id}"),
     *ACCOUNT_ROUTES,
+    ("GET", "/openapi.json"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
