@@ -6,6 +6,8 @@ plane's answers are described by console/shapes.py, what is OpenAI's only as far
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -90,14 +92,18 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
 }
 
 
-def show_openapi(operations: Mapping[tuple[str, str], Operation], version: str) -> Handler:
-    """The description of ``operations``, made once."""
-    document = orjson.dumps(describe(operations, version))
+def show_openapi(version: str) -> Handler:
+    """The description, made when it is asked for the first time: that takes longer than a start, or a call, may wait."""
 
     async def handle(_request: web.Request) -> web.StreamResponse:
-        return web.Response(body=document, content_type=JSON)
+        return web.Response(body=await asyncio.to_thread(_document, version), content_type=JSON)
 
     return handle
+
+
+@functools.cache
+def _document(version: str) -> bytes:
+    return orjson.dumps(describe(OPERATIONS, version))
 
 
 def describe(operations: Mapping[tuple[str, str], Operation], version: str) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from console.billing_log import BillingLog
 from console.byok import OwnProviderKeys
 from console.keys import Keys
 from console.limits import limits
-from console.openapi import OPERATIONS, show_openapi
 from console.openapi import PATH as OPENAPI
+from console.openapi import show_openapi
 from console.openrouter import show_credits, show_generation, show_key
 from console.usage import show_usage
 from middlewares.auth import auth
@@ -101,7 +101,7 @@ def add_account_plane(application: web.Application, bases: Iterable[str], parts:
         (method, path.removeprefix("/v1"), guard(handler, guards))
         for (method, path), handler in account_handlers(parts).items()
     ]
-    application.router.add_get(OPENAPI, show_openapi(OPERATIONS, importlib.metadata.version("find-token")))
+    application.router.add_get(OPENAPI, show_openapi(importlib.metadata.version("find-token")))
     for base in bases:
         for method, path, handler in guarded:
             application.router.add_route(method, base + path, handler)
