@@ -11,11 +11,12 @@ from aiohttp.typedefs import Handler, Middleware
 from middlewares.call import CALL
 from middlewares.errors import Refusal
 from storage.accounts import AccountInactive
+from storage.key_changes import KeyUses
 from storage.keys import KeyExpired, KeyRevoked, KeyRing, MalformedKey, UnknownKey
 
 
-def auth(keys: KeyRing) -> Middleware:
-    """Set the call's account and key, or refuse with 401 (403 for a deactivated account)."""
+def auth(keys: KeyRing, uses: KeyUses) -> Middleware:
+    """Set the call's account and key, or refuse with 401 (403 for a deactivated account); ``uses`` notes the key."""
 
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -35,6 +36,8 @@ def auth(keys: KeyRing) -> Middleware:
         call = request[CALL]
         call.account_id = holder.account_id
         call.key_id = holder.key_id
+        call.key = holder
+        uses.note(holder.key_id)
         return await handler(request)
 
     return authenticate

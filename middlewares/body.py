@@ -66,13 +66,21 @@ _KINDS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
 }
 
 
+_JSON_TYPES: Final = {str: "string", int: "integer", float: "number", bool: "boolean", dict: "object", list: "array"}
+
+
+def known_fields() -> dict[str, list[str]]:
+    """The fields of a chat completion that are checked, each with the JSON types it may have."""
+    return {name: [_JSON_TYPES[kind] for kind in kinds] for name, (_, kinds) in _KINDS.items()}
+
+
 def body(max_bytes: int, read_seconds: float, catalogue: Callable[[], Catalogue]) -> Middleware:
     """Set the call's request, options, model and streaming. ``catalogue`` gives the one in force now."""
 
     @web.middleware
     async def read_body(request: web.Request, handler: Handler) -> web.StreamResponse:
         call = request[CALL]
-        document = parse(await _read(request, max_bytes, read_seconds))
+        document = parse(await read_bytes(request, max_bytes, read_seconds))
         call.options = read_options(document, request.headers)
         check_fields(document)
         book = catalogue()
@@ -89,7 +97,7 @@ def body(max_bytes: int, read_seconds: float, catalogue: Callable[[], Catalogue]
     return read_body
 
 
-async def _read(request: web.Request, max_bytes: int, read_seconds: float) -> bytes:
+async def read_bytes(request: web.Request, max_bytes: int, read_seconds: float) -> bytes:
     """The whole body, decompressed, within its limits of size (before and after) and time."""
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding not in ENCODINGS:

@@ -17,21 +17,21 @@ from multidict import istr
 
 from billing.bound import bound_and_bytes
 from billing.matrix import Ending
-from billing.money import Money, format_usd
+from billing.money import Money, format_usd, parse_usd
 from billing.pricing import NOTHING, Fee, bound
 from billing.usage import Usage
 from metrics.instruments import Instruments
-from middlewares.byok import BYOK
+from middlewares.byok import BYOK, falls_over
 from middlewares.call import CALL, Call
 from middlewares.choice import Choice, nobody_can_serve
 from middlewares.errors import Refusal, status_of
 from providers.covering import affordable_limit, within
 from providers.selection import Need, Offer, Selection
 from storage.accounts import AccountInactive
-from storage.calls import CallRow
+from storage.calls import CallRow, shown_instant
 from storage.connection import StorageUnavailable
 from storage.identifiers import microseconds, month_of
-from storage.ledger import Balance, InsufficientCredit, Ledger, Purpose, Settled, Settlement
+from storage.ledger import Balance, InsufficientCredit, KeyLimitReached, Ledger, Purpose, Settled, Settlement
 
 SETTLE_WAIT_SECONDS: Final = 10.0
 """How long the last bytes of an answer wait for the books. After that the caller is told, and settling goes on."""
@@ -81,28 +81,38 @@ def budget(
         token_bound, call.prompt_bytes = bound_and_bytes(call.request)
         call.explained = _wants_explanation(request.headers.get(explain))
         need = choice.need_of(call, token_bound, call.prompt_bytes)
-        selection = call.selection = choice.select(call, need)
-        if not selection.offers:
-            raise nobody_can_serve(call.model.id, need, selection.passed_over)
         try:
+            selection = call.selection = choice.select(call, need)
+            if not selection.offers:
+                raise nobody_can_serve(call.model.id, need, selection.passed_over)
             await _hold(call, request.path, need, selection, ledger, settings)
-        except InsufficientCredit as error:
+        except (InsufficientCredit, KeyLimitReached, Refusal) as error:
+            told = error.problem.status if isinstance(error, Refusal) else 402
+            await _close_tried(call, request.path, told, ledger, instruments)
+            if isinstance(error, Refusal):
+                raise
             call.offers = ()
             shorter = choice.select(call, replace(need, max_tokens=1))
             raise _insufficient(error, selection.offers, shorter.offers, need, settings.fee, call) from None
         status = 500
+        goes_on = False
         try:
             response = await handler(request)
             status = response.status
             return response
         except BaseException as error:
             status = status_of(error)
+            goes_on = falls_over(call, error)
             raise
         finally:
-            try:
-                await _close(call, request.path, status, ledger, instruments)
-            finally:
-                choice.learn(call)
+            if goes_on:
+                # The call comes again as a standard one, whose hold and settlement are those of the whole call.
+                await _release(call.request_id, str(call.account_id), ledger)
+            else:
+                try:
+                    await _close(call, request.path, status, ledger, instruments)
+                finally:
+                    choice.learn(call)
 
     return hold_and_settle
 
@@ -119,7 +129,7 @@ async def _hold(
     started = microseconds(call.started_at)
     deadline = started + LONGEST_CALL_SECONDS * 1_000_000
     purpose = Purpose(call.key_id, path, call.model.id, _payer(call), call.streamed, started)
-    offers = selection.offers
+    offers, key_limited = selection.offers, call.key.terms.spend_limit is not None
     try:
         if call.mode == BYOK:
             held = await ledger.hold_byok(
@@ -130,6 +140,7 @@ async def _hold(
                 fee_bound=max(offer.most for offer in offers),
                 deadline=deadline,
                 purpose=purpose,
+                key_limited=key_limited,
             )
             call.offers = offers
         else:
@@ -144,6 +155,7 @@ async def _hold(
                 at_least=_least(offers, need, settings.fee) if need.max_tokens is None else None,
                 deadline=deadline,
                 purpose=purpose,
+                key_limited=key_limited,
             )
             call.offers = within(offers, held.amount, need, need.prompt_token_bound, settings.fee)
     except AccountInactive:
@@ -159,31 +171,49 @@ def _least(offers: tuple[Offer, ...], need: Need, fee: Fee) -> Money:
 
 
 def _insufficient(
-    error: InsufficientCredit, offers: tuple[Offer, ...], shorter: tuple[Offer, ...], need: Need, fee: Fee, call: Call
+    error: InsufficientCredit | KeyLimitReached,
+    offers: tuple[Offer, ...],
+    shorter: tuple[Offer, ...],
+    need: Need,
+    fee: Fee,
+    call: Call,
 ) -> Refusal:
     """402 with what a program needs to do better, and OpenRouter's sentence for people.
 
     ``shorter``: who could serve if the answer's limit were lower, those included whose longest answer is.
     """
-    fields: dict[str, Any] = {"available_usd": format_usd(error.available)}
+    code, fields = _shortage(error)
     if call.mode == BYOK:
         fields["required_usd"] = format_usd(error.required)
+        who = "the balance" if code == "insufficient_credits" else "what is left of this key's limit"
         return Refusal(
-            "insufficient_credits",
-            "the month's free requests with provider keys are used up, and the balance does not cover the fee",
+            code,
+            f"the month's free requests with provider keys are used up, and {who} does not cover the fee",
             **fields,
         )
     fields["required_usd"] = format_usd(min(offer.most for offer in offers))
-    affordable = affordable_limit(shorter, error.available, need, fee)
+    affordable = affordable_limit(shorter, parse_usd(fields["available_usd"]), need, fee)
     fields["affordable_max_tokens"] = affordable
     asked = need.max_tokens if need.max_tokens is not None else max(offer.max_tokens for offer in offers)
+    needed = "credits" if code == "insufficient_credits" else "credits than are left of this key's limit"
     return Refusal(
-        "insufficient_credits",
-        "This request requires more credits, or fewer max_tokens. "
+        code,
+        f"This request requires more {needed}, or fewer max_tokens. "
         f"You requested up to {asked} tokens, but can only afford {affordable}.",
         param="max_tokens" if need.max_tokens is not None else None,
         **fields,
     )
+
+
+def _shortage(error: InsufficientCredit | KeyLimitReached) -> tuple[str, dict[str, Any]]:
+    """The code of a 402, and what there is: in the account, or left of the key's limit."""
+    if isinstance(error, InsufficientCredit):
+        return "insufficient_credits", {"available_usd": format_usd(error.available)}
+    return "key_limit_reached", {
+        "available_usd": format_usd(error.remaining),
+        "limit_usd": format_usd(error.limit),
+        "resets_at": None if error.resets is None else shown_instant(error.resets),
+    }
 
 
 async def _close(call: Call, path: str, status: int, ledger: Ledger, instruments: Instruments) -> None:
@@ -212,6 +242,21 @@ async def _close(call: Call, path: str, status: int, ledger: Ledger, instruments
         balance, call.cost = settled.balance, settled.cost
         _count(settlement, instruments)
     call.balance = balance.balance
+
+
+async def _close_tried(call: Call, path: str, status: int, ledger: Ledger, instruments: Instruments) -> None:
+    """Give a call its row, free, that was tried on the caller's own key and goes no further."""
+    if not call.attempts:
+        return
+    assert call.account_id is not None, "auth comes first"
+    call.hold, deadline = 0, microseconds(call.started_at) + LONGEST_CALL_SECONDS * 1_000_000
+    try:
+        await ledger.hold_byok(
+            call.request_id, call.account_id, month="", free_requests=0, fee_bound=0, deadline=deadline
+        )
+    except AccountInactive:
+        return
+    await _close(call, path, status, ledger, instruments)
 
 
 async def _release(request_id: str, account_id: str, ledger: Ledger) -> Balance:

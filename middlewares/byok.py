@@ -1,7 +1,8 @@
 """Who pays a call, and with which key: the account's credits, or a provider key of the caller's own (BYOK).
 
-A provider key goes to the provider it belongs to and nowhere else. A byok call never falls over to the operator's key unless
-the caller says so; then it is a second call, with an id, a hold and a line in the billing log of its own.
+A provider key goes to the provider it belongs to and nowhere else. A byok call never falls over to the operator's key,
+unless its caller said `byok_then_credits`: then it begins anew as a standard call, under the same id and within the same
+deadline, where the provider would not serve the caller's key.
 """
 
 from __future__ import annotations
@@ -13,27 +14,25 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.call import CALL, Call, ProviderKey
-from middlewares.correlate import begin
-from middlewares.errors import Refusal, code_of, invalid
+from middlewares.errors import Refusal, invalid, problem_of
 from providers.catalogue import Catalogue, Model
+from providers.errors import UpstreamError
 from storage.provider_keys import ProviderKeys
+from storage.sealing import SealBroken, SealingUnavailable
 
 STANDARD = "standard"
 BYOK = "byok"
-
-THEN_CREDITS: Final = frozenset(
+BYOK_THEN_CREDITS: Final = "byok_then_credits"
+_PROVIDER_WOULD_NOT: Final = frozenset(
     {
         "invalid_provider_key",
         "insufficient_provider_balance",
         "provider_permission_denied",
         "provider_rate_limited",
         "all_providers_unavailable",
-        "bad_upstream_response",
     }
 )
-"""How a call on the caller's own key may end so that `byok_then_credits` goes on: the key or its provider is at fault.
-
-Not a deadline: there is one for both, and it has passed."""
+"""What a byok call may fail with and go on. Not an answer that could not be read, which may have been billed."""
 
 
 def byok(provider_keys: ProviderKeys, catalogue: Callable[[], Catalogue]) -> Middleware:
@@ -55,25 +54,46 @@ def byok(provider_keys: ProviderKeys, catalogue: Callable[[], Catalogue]) -> Mid
             )
         call.provider_key = key
         call.mode = STANDARD if key is None else BYOK
-        if key is None or call.options.payer != "byok_then_credits":
+        if key is None or call.options.payer != BYOK_THEN_CREDITS:
             return await handler(request)
         try:
             return await handler(request)
-        except Exception as error:
-            if call.stream is not None or code_of(error) not in THEN_CREDITS:
+        except (Refusal, UpstreamError) as error:
+            if not falls_over(call, error):
                 raise
-        begin(call)
-        call.provider_key, call.mode = None, STANDARD
+        call.provider_key = None
+        call.mode = STANDARD
         return await handler(request)
 
     return decide_payer
+
+
+def falls_over(call: Call, error: BaseException) -> bool:
+    """Whether a byok call that failed so goes on as a standard one: its caller said so, and nothing was answered yet."""
+    return (
+        call.mode == BYOK
+        and call.options.payer == BYOK_THEN_CREDITS
+        and call.stream is None
+        and isinstance(error, (Refusal, UpstreamError))
+        and problem_of(error).code in _PROVIDER_WOULD_NOT
+    )
 
 
 async def _registered_key(provider_keys: ProviderKeys, call: Call) -> ProviderKey | None:
     """The key the account registered for the model's first provider, if any."""
     assert call.account_id is not None, "auth comes first"
     provider = _provider_of(call.model)
-    key = await provider_keys.find_for(call.account_id, provider)
+    try:
+        key = await provider_keys.find_for(call.account_id, provider)
+    except (SealBroken, SealingUnavailable):
+        if call.options.payer == BYOK_THEN_CREDITS:
+            return None
+        # Never the operator's key in its place: whoever registered one does not expect to pay from the balance.
+        raise Refusal(
+            "sealing_unavailable",
+            f"your key for {provider} cannot be read: this gateway's secret key is missing or was changed; "
+            "register the key again, or send payer: credits_only",
+        ) from None
     return None if key is None else ProviderKey(provider, key.secret)
 
 

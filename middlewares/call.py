@@ -22,6 +22,7 @@ from billing.values import value
 from providers.catalogue import Model
 from providers.selection import Offer, Selection, Wish
 from storage.calls import AttemptRow
+from storage.keys import KeyHolder
 
 if TYPE_CHECKING:
     from providers.errors import UpstreamError
@@ -125,7 +126,8 @@ WRITERS: Final[dict[str, tuple[str, ...]]] = {
     "started": ("observe",),
     "account_id": ("observe", "auth"),
     "key_id": ("auth",),
-    "limit_state": ("correlate", "rate_limit"),
+    "key": ("auth",),
+    "limit_state": ("correlate", "rate_limit", "limits"),
     "request": ("body",),
     "options": ("body",),
     "model": ("body",),
@@ -181,6 +183,8 @@ class Call:
     """Who pays; None until authenticated."""
     key_id: str
     """The key the caller used."""
+    key: KeyHolder
+    """The same with what it may do."""
     limit_state: tuple[int, int, float] | None
     """Rate limit: limit, remaining, seconds until it is whole again."""
     request: Mapping[str, Any]

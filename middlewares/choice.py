@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -12,6 +13,7 @@ from middlewares.call import Call
 from middlewares.errors import Refusal, invalid
 from providers.catalogue import Catalogue
 from providers.choosing import select
+from providers.considering import passed_over
 from providers.health import Health
 from providers.needing import need_of
 from providers.prompt_caches import PromptCaches
@@ -53,13 +55,13 @@ class Choice:
         return need_of(call.request, token_bound, prompt_bytes, every_field=every_field)
 
     def select(self, call: Call, need: Need) -> Selection:
-        """The candidates in order; there may be none."""
+        """The candidates in order; there may be none. Raises a Refusal where the key may not use the model asked for."""
         assert call.account_id is not None, "auth comes first"
         key, session = call.provider_key, call.options.session
         served_last = None
         if session:
             served_last = self._caches.server_of(call.account_id, session, call.model.id)
-        return select(
+        selection = select(
             self._catalogue(),
             call.model,
             need,
@@ -71,6 +73,8 @@ class Choice:
             cached_share_of=partial(self._caches.share, call.account_id, session),
             served_last=served_last,
         )
+        allowed = call.key.terms.allowed_models
+        return selection if allowed is None else _of_models(selection, call.model.id, allowed)
 
     def learn(self, call: Call) -> None:
         """Remember who served, and how much of the prompt came from a cache, if the call was served."""
@@ -80,6 +84,19 @@ class Choice:
         assert call.account_id is not None, "auth comes first"
         usage = bill.usage if bill.usage_source == UsageSource.PROVIDER else None
         self._caches.served(call.account_id, call.options.session, call.model.id, offer.way, usage)
+
+
+def _of_models(selection: Selection, model: str, allowed: tuple[str, ...]) -> Selection:
+    """What the caller's key leaves of a choice."""
+    if model not in allowed:
+        raise Refusal("model_not_allowed", f"this key may not use {model}", param="model", allowed_models=list(allowed))
+    others = [
+        passed_over(one.model, one.upstream, "key_not_allowed")
+        for one in selection.offers
+        if one.model.id not in allowed
+    ]
+    offers = tuple(one for one in selection.offers if one.model.id in allowed)
+    return replace(selection, offers=offers, passed_over=(*selection.passed_over, *others))
 
 
 def nobody_can_serve(model: str, need: Need, passed_over: tuple[PassedOver, ...]) -> Refusal:

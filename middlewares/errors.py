@@ -53,9 +53,12 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "key_expired": (401, "authentication_error"),
     "invalid_provider_key": (401, "authentication_error"),
     "insufficient_credits": (402, "insufficient_credits"),
+    "key_limit_reached": (402, "insufficient_credits"),
     "insufficient_provider_balance": (402, "insufficient_credits"),
     "account_deactivated": (403, "permission_error"),
     "provider_permission_denied": (403, "permission_error"),
+    "model_not_allowed": (403, "permission_error"),
+    "key_restricted": (403, "permission_error"),
     "model_not_found": (404, "not_found_error"),
     "not_found": (404, "not_found_error"),
     "method_not_allowed": (405, "invalid_request_error"),
@@ -72,6 +75,7 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "all_providers_unavailable": (503, "service_unavailable"),
     "overloaded": (503, "service_unavailable"),
     "storage_unavailable": (503, "service_unavailable"),
+    "sealing_unavailable": (503, "service_unavailable"),
     "deadline_exceeded": (504, "timeout_error"),
 }
 

@@ -31,6 +31,7 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "max_tokens_too_large": "it gives shorter answers than the request asks for",
         "context_too_small": "the prompt and the answer do not fit",
         "too_dear": "it is dearer than provider.max_price allows",
+        "key_not_allowed": "the caller's API key may not use the model",
         "no_price": "the catalogue has no price for it at this moment",
     }
 )

@@ -14,6 +14,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from billing.money import format_usd
 from billing.pricing import Fee
+from console.plane import ROUTES as ACCOUNT_ROUTES
+from console.plane import Parts, add_account_plane
 from metrics.instruments import Instruments
 from middlewares.auth import auth
 from middlewares.body import body
@@ -45,6 +47,7 @@ from proxy.shortcut import SHORTCUT, Shortcut, fold
 from storage.connection import StorageUnavailable
 from storage.database import Database
 from storage.expiry import Expiry
+from storage.key_changes import KeyUses
 from storage.keys import KeyRing
 from storage.ledger import Ledger
 from storage.postings import find_total_held
@@ -78,6 +81,8 @@ ROUTES: Final = (
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{id}"),
     ("GET", "/v1/models/{id}/endpoints"),
+    *ACCOUNT_ROUTES,
+    ("GET", "/openapi.json"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
@@ -118,10 +123,13 @@ class Gateway:
         self._health = Health()
         self._caches = PromptCaches()
         self._transport = PooledTransport()
-        self._ledger = Ledger(database, owner=f"process_{new_request_id()[4:]}")
+        process_id = f"process_{new_request_id()[4:]}"
+        self._ledger = Ledger(database, owner=process_id)
         self._expiry = Expiry(database, settings.billing.credit_expiry_days)
-        self._keys = KeyRing(database, settings.security.key_prefix)
-        self._provider_keys = ProviderKeys(database, Sealer(settings.security.secret_key.get_secret_value()))
+        self._keys = KeyRing(database, settings.security.key_prefix, process_id)
+        self._key_uses = KeyUses(database)
+        self._sealer = Sealer(settings.security.secret_key.get_secret_value())
+        self._provider_keys = ProviderKeys(database, self._sealer)
         self._tasks: list[asyncio.Task[None]] = []
         self._runners: list[web.AppRunner] = []
         self._headers_of = headers_of_calls(settings.security.header_prefix)
@@ -145,6 +153,7 @@ class Gateway:
         await self._transport.start()
         await self._ledger.heartbeat()
         self._in_background(self._keys.watch())
+        self._in_background(self._key_uses.watch())
         self._in_background(self._provider_keys.watch())
         self._in_background(_every(HEARTBEAT_SECONDS, self._ledger.heartbeat))
         self._in_background(_every(SWEEP_SECONDS, self._sweep))
@@ -181,6 +190,7 @@ class Gateway:
             application.router.add_get(f"{base}/models", models)
             application.router.add_get(base + "/models/{id:.+}/endpoints", endpoints)
             application.router.add_get(base + "/models/{id:.+}", model)
+        add_account_plane(application, BASES, self._account_parts())
         return application
 
     def admin_application(self) -> web.Application:
@@ -218,6 +228,18 @@ class Gateway:
         fee, byok_fee = Fee.percent(billing.usage_fee_percent), Fee.percent(billing.byok_fee_percent)
         return Choice(self.catalogue, self._health, self._caches, fee=fee, byok_fee=byok_fee)
 
+    def _account_parts(self) -> Parts:
+        return Parts(
+            self._database,
+            self._keys,
+            self._key_uses,
+            self._sealer,
+            self._provider_keys,
+            self.catalogue,
+            self._settings.security.key_prefix,
+            lambda: (self._settings.billing.credit_expiry_days, self._settings.billing.refund_window_days),
+        )
+
     def _call_chain(self) -> list[Middleware]:
         """From `observe` on: what happens to calls that cost money; the two before it stand around every route."""
         settings = self._settings
@@ -228,7 +250,7 @@ class Gateway:
         instruments = self._instruments
         return [
             observe(instruments, self._clock, self._log),
-            auth(self._keys),
+            auth(self._keys, self._key_uses),
             rate_limit(settings.limits.requests_per_minute, settings.limits.concurrent_requests, instruments),
             body(settings.server.max_body_bytes, settings.server.body_timeout_seconds, self.catalogue),
             byok(self._provider_keys, self.catalogue),

@@ -5,8 +5,6 @@ Every check says what it expected; what was found is added where the fault is re
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Callable
 from decimal import Decimal
@@ -17,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from proxy.faults import did_you_mean
 from storage.database import open_database
+from storage.sealing import Sealer
 
 MIDDLEWARES: Final = ("auth", "rate_limit", "byok", "budget", "routing", "metering", "headers")
 """The chain in its only order: each needs what those before it have decided."""
@@ -70,13 +69,11 @@ def _check_database(value: str) -> str:
 
 
 def _check_secret_key(value: SecretStr) -> SecretStr:
-    """Empty (sealing is off) or 32 bytes in base64."""
+    """Empty (sealing is off) or 32 bytes in base64; several with commas between while the key is being changed."""
     try:
-        size = len(base64.b64decode(value.get_secret_value(), validate=True))
-    except (binascii.Error, ValueError):
-        size = -1
-    if size not in (0, 32):
-        raise ValueError("expected 32 bytes in base64 (make one with: openssl rand -base64 32)")
+        Sealer(value.get_secret_value())
+    except ValueError:
+        raise ValueError("expected 32 bytes in base64 (make one with: openssl rand -base64 32)") from None
     return value
 
 

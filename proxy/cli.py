@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from proxy import credit_commands
+from proxy import credit_commands, key_commands
 from proxy.answers import account_as_json, key_as_json, plain, summary_as_json
 from proxy.command_line import (
     CommandFailed,
@@ -210,13 +210,14 @@ def list_accounts(options: Options) -> None:
 @click.pass_obj
 def show_account(options: Options, email: str) -> None:
     """Show EMAIL's balance, lots, keys and latest calls."""
+    from console.balance import credits_as_json
     from storage import calls, keys
 
     loaded = load(options)
     billing = loaded.settings.billing
     with open_books(loaded) as database, database.session(snapshot=True) as connection:
         found = account_of(connection, email)
-        credit = credit_commands.credits_as_json(
+        credit = credits_as_json(
             connection, found, billing.credit_expiry_days, billing.refund_window_days, connection.now()
         )
         records = [key_as_json(record) for record in keys.list_keys(connection, found.id)]
@@ -318,3 +319,6 @@ def revoke_key(options: Options, key_id: str) -> None:
     with session(options) as connection:
         record = keys.revoke_key(connection, key_id)
     answer_with(options, key_as_json(record), f"revoked {record.key_id}")
+
+
+key_commands.add_to(main, key)

@@ -18,7 +18,7 @@ import click
 if TYPE_CHECKING:  # only for annotations, so that asking for help waits for nothing
     from proxy.faults import ConfigurationFaults
 
-OUR_PACKAGES = ("billing", "metrics", "middlewares", "providers", "proxy", "simulator", "storage")
+OUR_PACKAGES = ("billing", "console", "metrics", "middlewares", "providers", "proxy", "simulator", "storage")
 """The folders of this program; their errors have sentences for operators."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -10,47 +10,7 @@ from proxy.answers import account_as_json, instant
 from proxy.command_line import Command, CommandFailed, Options, answer_with
 from proxy.opening import account_of, load, open_books, session
 
-if TYPE_CHECKING:  # only for annotations, so that asking for help does not wait for a database driver
-    from storage.accounts import Account
-    from storage.connection import Connection
-
 OPERATOR_REASON = "undone by the operator"
-
-
-def credits_as_json(
-    connection: Connection, found: Account, expiry_days: int, refund_window_days: int, now: int
-) -> dict[str, Any]:
-    """What an account has, as `GET /v1/user/balance` says it: lots of which something is left, in spending order."""
-    from billing.lots import DAY_MICROSECONDS
-    from billing.money import format_usd
-    from storage.lots import read_credits
-
-    read = read_credits(connection, found.id, refund_window_days)
-    balance, lots = read.balance, read.lots
-    refundable = lots.refundable(balance.held, now)
-    shown: dict[str, Any] = {
-        "balance": format_usd(balance.balance),
-        "held": format_usd(balance.held),
-        "available": format_usd(balance.available),
-        "currency": "USD",
-        "expires_at": instant(found.last_active + expiry_days * DAY_MICROSECONDS) if balance.balance > 0 else None,
-    }
-    if lots.debt:
-        shown["debt"] = format_usd(lots.debt)
-    shown["lots"] = [
-        {
-            "id": lot.id,
-            "kind": lot.kind,
-            "amount": format_usd(lot.amount),
-            "left": format_usd(lot.left),
-            "created": instant(lot.created),
-            "refundable_until": None if lot.refundable_until is None else instant(lot.refundable_until),
-            "refundable": format_usd(refundable.get(lot.id, 0)),
-        }
-        for lot in lots.lots
-        if lot.left
-    ]
-    return shown
 
 
 def credits_as_lines(shown: dict[str, Any]) -> list[str]:

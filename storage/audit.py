@@ -99,6 +99,15 @@ _CHECKS = (
             WHERE account.held <> COALESCE(holds.total, 0) OR account.held < 0 ORDER BY account.id""",
     ),
     _Check(
+        "key {id}",
+        "{found} counts as held for its spending limit, its open holds sum to {expected}",
+        """SELECT key_spending.key_id, COALESCE(holds.total, 0) AS expected, key_spending.held FROM key_spending
+            LEFT JOIN (SELECT key_id, key_period, SUM(amount) AS total FROM hold
+                WHERE key_period IS NOT NULL GROUP BY key_id, key_period) AS holds
+                ON holds.key_id = key_spending.key_id AND holds.key_period = key_spending.period
+            WHERE key_spending.held <> COALESCE(holds.total, 0) ORDER BY key_spending.key_id""",
+    ),
+    _Check(
         "hold {id}",
         "a hold stands for the account {found}, which does not exist",
         """SELECT hold.request_id, 'an account', hold.account_id FROM hold

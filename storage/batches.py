@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from storage.calls import insert_calls
 from storage.database import Connection
+from storage.key_spending import count_end
 from storage.postings import (
     HOLD_COLUMNS,
     RETURN_TICKET,
@@ -36,7 +37,8 @@ SettleOrder: TypeAlias = tuple[Settlement, int]
 
 _INSERT_HOLDS = f"INSERT INTO hold ({HOLD_COLUMNS})"
 _SETTLED_BEFORE = "SELECT request_id FROM call WHERE request_id IN (??)"
-_END_HOLDS = "DELETE FROM hold WHERE request_id IN (??) RETURNING request_id, account_id, amount, byok_month"
+_END_HOLDS = """DELETE FROM hold WHERE request_id IN (??)
+    RETURNING request_id, account_id, amount, byok_month, key_id, key_period"""
 
 _HOLD_ACCOUNTS = """UPDATE account SET held = held + wanted.column2 FROM ({wanted}) AS wanted
     WHERE account.id = wanted.column1 AND status = 'active' AND balance - held >= wanted.column2
@@ -88,7 +90,7 @@ def post_settlements(connection: Connection, orders: Sequence[SettleOrder]) -> l
     """What `post_settlement` does for each order. Raises NotTogether if one has no hold of its own that covers it."""
     request_ids = [settlement.request_id for settlement, _ in orders]
     ended = connection.execute(_END_HOLDS, (connection.many(request_ids),)).fetchall()
-    holds = {request_id: (account_id, amount, month) for request_id, account_id, amount, month in ended}
+    holds = {request_id: hold for request_id, *hold in ended}
     if len(holds) != len(orders):
         raise NotTogether
     accounts = _by_account(orders, [settlement.account_id for settlement, _ in orders])
@@ -100,6 +102,10 @@ def post_settlements(connection: Connection, orders: Sequence[SettleOrder]) -> l
     settled: dict[str, Settled] = {}
     for account_id, members in accounts.items():
         _tell_in_turn(members, balances[account_id], settled)
+    for settlement, _ in orders:
+        _, amount, _, key_id, key_period = holds[settlement.request_id]
+        if key_period is not None:
+            count_end(connection, key_id, key_period, amount, settlement.cost)
     insert_entries(connection, [entry for settlement, now in orders for entry in entries_of(settlement, now)])
     insert_calls(
         connection,
@@ -115,13 +121,13 @@ def _sums(
     connection: Connection,
     account_id: str,
     orders: Sequence[SettleOrder],
-    holds: dict[str, tuple[str, int, str | None]],
+    holds: dict[str, list[Any]],
 ) -> tuple[str, int, int, int]:
     """What one account's calls free and cost together, and when the last that was delivered ended."""
     held = cost = 0
     active = NEVER
     for settlement, now in orders:
-        owner, amount, month = holds[settlement.request_id]
+        owner, amount, month, *_ = holds[settlement.request_id]
         if owner != account_id or settlement.cost > amount:
             raise NotTogether
         held += amount

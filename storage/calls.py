@@ -7,8 +7,6 @@ first, page by page, always for one account. Money is in 10⁻⁸ USD and leaves
 # ruff: noqa: S608 - statements are put together from our own column names, never from a value
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
@@ -17,13 +15,11 @@ from typing import Any
 
 from billing.money import format_usd
 from billing.values import named_value
+from storage.cursors import InvalidCursor as InvalidCursor
+from storage.cursors import can_be_stored, read_cursor, write_cursor
 from storage.database import Connection
 
 LARGEST_PAGE = 1000
-
-
-class InvalidCursor(ValueError):
-    """A text that no page of ours ended with."""
 
 
 @named_value
@@ -139,7 +135,7 @@ def insert_calls(connection: Connection, calls: Sequence[tuple[CallRow, Sequence
 
 def find_call(connection: Connection, account_id: str, request_id: str) -> CallRow | None:
     """One call of this account with its attempts, or None."""
-    if not _can_be_stored(request_id):
+    if not can_be_stored(request_id):
         return None
     rows = connection.execute(f"{_SELECT_CALLS} AND request_id = ?", (account_id, request_id)).fetchall()
     return _with_attempts(connection, rows)[0] if rows else None
@@ -178,17 +174,17 @@ def list_calls(
         ("created < ?", until),
     ):
         if value is not None:
-            if not _can_be_stored(value):
+            if not can_be_stored(value):
                 raise ValueError(f"no call can have {clause.split()[0]} {value!r}")
             clauses.append(f" AND {clause}")
             parameters.append(value)
     if cursor is not None:
         clauses.append(" AND (created, request_id) < (?, ?)")
-        parameters += _read_cursor(cursor)
+        parameters += read_cursor(cursor)
     sql = f"{_SELECT_CALLS}{''.join(clauses)} ORDER BY created DESC, request_id DESC LIMIT ?"
     rows = connection.execute(sql, (*parameters, limit + 1)).fetchall()
     page = _with_attempts(connection, rows[:limit])
-    return page, _write_cursor(page[-1]) if len(rows) > limit else None
+    return page, write_cursor(page[-1].created, page[-1].request_id) if len(rows) > limit else None
 
 
 def _with_attempts(connection: Connection, rows: list[tuple[Any, ...]]) -> list[CallRow]:
@@ -216,26 +212,3 @@ def _call(row: tuple[Any, ...]) -> CallRow:
 
 def _plain(row: object, names: Sequence[str]) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names}
-
-
-def _write_cursor(row: CallRow) -> str:
-    return base64.urlsafe_b64encode(f"{row.created} {row.request_id}".encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> tuple[int, str]:
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        created, _, request_id = text.partition(" ")
-        position = int(created), request_id
-    except (binascii.Error, ValueError):
-        position = -1, ""
-    if position[0] < 0 or not (_can_be_stored(position[0]) and _can_be_stored(position[1])):
-        raise InvalidCursor("the cursor is not one of ours; begin again without it")
-    return position
-
-
-def _can_be_stored(value: str | int) -> bool:
-    """Whether both databases can take the value: no NUL or half character in a text, no number beyond 64 bits."""
-    if isinstance(value, str):
-        return value.isprintable()
-    return -(2**63) <= value < 2**63

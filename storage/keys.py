@@ -19,6 +19,7 @@ from typing import Any
 
 from storage.accounts import AccountInactive as AccountInactive
 from storage.accounts import UnknownAccount, find_account
+from storage.cursors import read_cursor, write_cursor
 from storage.database import Connection, Database
 from storage.identifiers import new_id, now_microseconds
 from storage.revision import RevisionCache, bump_revision
@@ -27,16 +28,15 @@ _RANDOM_DIGITS = 56
 _DIGITS = 64
 _HEX = re.compile("[0-9a-f]{64}")
 
-_COLUMNS = """id, account_id, name, last_four, created, expires, revoked,
-    spend_limit, spend_window, requests_per_minute, allowed_models"""
-_INSERT = """INSERT INTO api_key (id, account_id, name, hash, last_four, created, expires, revoked,
-    spend_limit, spend_window, requests_per_minute, allowed_models)
-    VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, NULL)"""
+_TERMS = "spend_limit, spend_window, requests_per_minute, tokens_per_minute, concurrent_requests, allowed_models"
+_COLUMNS = f"id, account_id, name, last_four, created, expires, revoked, last_used, {_TERMS}"
+_INSERT = f"""INSERT INTO api_key (id, account_id, name, last_four, created, expires, {_TERMS}, hash)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _REVOKE = "UPDATE api_key SET revoked = COALESCE(revoked, ?) WHERE id = ?"
 _BY_ID = f"SELECT {_COLUMNS} FROM api_key WHERE id = ?"
-_OF_ACCOUNT = f"SELECT {_COLUMNS} FROM api_key WHERE account_id = ? ORDER BY created, id"
-_BY_HASH = """SELECT api_key.id, api_key.account_id, api_key.name, account.status, api_key.expires, api_key.revoked,
-    api_key.spend_limit, api_key.spend_window, api_key.requests_per_minute, api_key.allowed_models
+_OF_ACCOUNT = f"SELECT {_COLUMNS} FROM api_key WHERE account_id = ?"
+_ACTIVE = "SELECT COUNT(*) FROM api_key WHERE account_id = ? AND revoked IS NULL"
+_BY_HASH = f"""SELECT api_key.id, api_key.account_id, api_key.name, account.status, api_key.expires, api_key.revoked, {_TERMS}
     FROM api_key JOIN account ON account.id = api_key.account_id WHERE api_key.hash = ?"""
 
 
@@ -57,8 +57,20 @@ class KeyExpired(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class KeyTerms:
+    """What a key may do; None where nothing is set. `spend_window` is one of storage/key_spending.py."""
+
+    spend_limit: int | None = None
+    spend_window: str | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+    allowed_models: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A key as its owner sees it: everything but the key. Instants in microseconds, limits None where not set."""
+    """A key as its owner sees it: everything but the key. Instants in microseconds."""
 
     key_id: str
     account_id: str
@@ -67,10 +79,8 @@ class KeyRecord:
     created: int
     expires: int | None
     revoked: int | None
-    spend_limit: int | None
-    spend_window: str | None
-    requests_per_minute: int | None
-    allowed_models: tuple[str, ...] | None
+    last_used: int | None
+    terms: KeyTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +93,16 @@ class KeyHolder:
     account_status: str
     expires: int | None
     revoked: int | None
-    spend_limit: int | None
-    spend_window: str | None
-    requests_per_minute: int | None
-    allowed_models: tuple[str, ...] | None
+    terms: KeyTerms
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether it may do less than its account: such a key must not make or change keys, or it would free itself."""
+        return self.expires is not None or self.terms != UNLIMITED
+
+
+UNLIMITED = KeyTerms()
+"""The terms of a key that may do whatever its account may."""
 
 
 def new_key(prefix: str) -> str:
@@ -109,7 +125,13 @@ def hash_key(key: str) -> str:
 
 
 def create_key(
-    connection: Connection, account_id: str, name: str, prefix: str, *, expires: int | None = None
+    connection: Connection,
+    account_id: str,
+    name: str,
+    prefix: str,
+    *,
+    expires: int | None = None,
+    terms: KeyTerms = UNLIMITED,
 ) -> tuple[KeyRecord, str]:
     """Make a key for an account. Returns its record and the full key, which nobody can show again.
 
@@ -119,9 +141,10 @@ def create_key(
         raise UnknownAccount(f"there is no account {account_id}")
     key, key_id, now = new_key(prefix), new_id("key_"), now_microseconds()
     last_four = key[-4:]
-    connection.execute(_INSERT, (key_id, account_id, name, hash_key(key), last_four, now, expires))
+    values = (key_id, account_id, name, last_four, now, expires, *terms_as_row(terms), hash_key(key))
+    connection.execute(_INSERT, values)
     bump_revision(connection)
-    return KeyRecord(key_id, account_id, name, last_four, now, expires, None, None, None, None, None), key
+    return KeyRecord(key_id, account_id, name, last_four, now, expires, None, None, terms), key
 
 
 def revoke_key(connection: Connection, key_id: str, *, account_id: str | None = None) -> KeyRecord:
@@ -147,21 +170,47 @@ def find_key(connection: Connection, key_id: str) -> KeyRecord | None:
 
 def list_keys(connection: Connection, account_id: str) -> list[KeyRecord]:
     """The account's keys, oldest first, revoked ones included."""
-    return [_record(row) for row in connection.execute(_OF_ACCOUNT, (account_id,)).fetchall()]
+    rows = connection.execute(f"{_OF_ACCOUNT} ORDER BY created, id", (account_id,)).fetchall()
+    return [_record(row) for row in rows]
+
+
+def page_keys(
+    connection: Connection, account_id: str, limit: int, cursor: str | None = None
+) -> tuple[list[KeyRecord], str | None]:
+    """A page of the account's keys, newest first, and the cursor of the next page, None after the last.
+
+    Raises InvalidCursor.
+    """
+    behind, position = ("", ()) if cursor is None else (" AND (created, id) < (?, ?)", read_cursor(cursor))
+    sql = f"{_OF_ACCOUNT}{behind} ORDER BY created DESC, id DESC LIMIT ?"
+    rows = connection.execute(sql, (account_id, *position, limit + 1)).fetchall()
+    page = [_record(row) for row in rows[:limit]]
+    return page, write_cursor(page[-1].created, page[-1].key_id) if len(rows) > limit else None
+
+
+def count_active_keys(connection: Connection, account_id: str) -> int:
+    """How many keys of the account are not revoked."""
+    row = connection.execute(_ACTIVE, (account_id,)).fetchone()
+    assert row is not None, "a count without rows is 0"
+    return int(row[0])
 
 
 def find_key_holder(connection: Connection, key_hash: str) -> KeyHolder | None:
     """Whose key has this hash, whatever its state, or None."""
     row = connection.execute(_BY_HASH, (key_hash,)).fetchone()
-    return None if row is None else KeyHolder(*_with_models(row))
+    if row is None:
+        return None
+    key_id, account_id, name, status, expires, revoked, *terms = row
+    return KeyHolder(key_id, account_id, name, status, expires, revoked, _terms(*terms))
 
 
 class KeyRing:
     """Keys looked up on every call, from memory where that is safe (storage/revision.py says when)."""
 
-    def __init__(self, database: Database, prefix: str) -> None:
+    def __init__(self, database: Database, prefix: str, process_id: str = "") -> None:
+        """`process_id`: of the process whose keys these are, where others are to know what it has forgotten."""
         self._prefix = prefix
-        self._cache: RevisionCache[str, KeyHolder] = RevisionCache(database, find_key_holder)
+        self._cache: RevisionCache[str, KeyHolder] = RevisionCache(database, find_key_holder, process_id=process_id)
 
     async def find(self, key: str) -> KeyHolder:
         """Who holds this key.
@@ -195,16 +244,34 @@ class KeyRing:
         """Forget every key at once, without waiting for the next look at the database."""
         self._cache.forget()
 
+    async def forget_everywhere(self) -> None:
+        """Forget every key, and wait until all gateways on these books have: afterwards a revoked key works nowhere."""
+        await self._cache.forget_everywhere()
+
 
 def _checksum(body: str) -> str:
     return f"{zlib.crc32(body.encode()):08x}"
 
 
+def terms_as_row(terms: KeyTerms) -> tuple[object, ...]:
+    """The values of a key's terms, in the order of their columns."""
+    models = None if terms.allowed_models is None else json.dumps(terms.allowed_models)
+    limits = (terms.requests_per_minute, terms.tokens_per_minute, terms.concurrent_requests)
+    return (terms.spend_limit, terms.spend_window, *limits, models)
+
+
 def _record(row: tuple[Any, ...]) -> KeyRecord:
-    return KeyRecord(*_with_models(row))
+    key_id, account_id, name, last_four, created, expires, revoked, last_used, *terms = row
+    return KeyRecord(key_id, account_id, name, last_four, created, expires, revoked, last_used, _terms(*terms))
 
 
-def _with_models(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A row with its last column read from JSON."""
-    models = row[-1]
-    return (*row[:-1], None if models is None else tuple(json.loads(models)))
+def _terms(
+    spend_limit: int | None,
+    spend_window: str | None,
+    requests_per_minute: int | None,
+    tokens_per_minute: int | None,
+    concurrent_requests: int | None,
+    allowed_models: str | None,
+) -> KeyTerms:
+    models = None if allowed_models is None else tuple(json.loads(allowed_models))
+    return KeyTerms(spend_limit, spend_window, requests_per_minute, tokens_per_minute, concurrent_requests, models)

@@ -24,6 +24,8 @@ from storage.accounts import AccountInactive, UnknownAccount
 from storage.batches import place_holds, post_settlements
 from storage.database import Connection, Database, StorageUnavailable
 from storage.identifiers import now_microseconds
+from storage.key_spending import KeyLimitReached
+from storage.limited_holds import place_limited_byok_hold, place_limited_hold
 from storage.postings import (
     UNTOLD,
     Balance,
@@ -49,6 +51,7 @@ __all__ = [
     "Balance",
     "Held",
     "InsufficientCredit",
+    "KeyLimitReached",
     "Ledger",
     "LedgerViolation",
     "Purpose",
@@ -92,19 +95,21 @@ class Ledger:
         at_least: int | None = None,
         deadline: int,
         purpose: Purpose = UNTOLD,
+        key_limited: bool = False,
     ) -> Held:
         """Set money aside for a call: the first of `amounts` (descending) that the available balance covers.
 
         If none is covered but `at_least` is, exactly what is available is held. The same request id again returns the
-        hold as it stands. Raises InsufficientCredit, AccountInactive, UnknownAccount; ValueError for no or negative
-        amounts. If this is cancelled, or fails with its outcome unknown, what it may have held is given back: the
-        same request id must not be used again then.
+        hold as it stands. With `key_limited` the spending limit of the purpose's key must cover it, too. Raises
+        InsufficientCredit, KeyLimitReached, AccountInactive, UnknownAccount; ValueError for no or negative amounts. If this
+        is cancelled, or fails with its outcome unknown, what it may have held is given back: the same request id must not
+        be used again then.
         """
         if not amounts or min(amounts) < 0:
             raise ValueError(f"a hold is one or more amounts of at least 0, not {list(amounts)}")
         return _held(
             await self._database.run(
-                place_hold,
+                place_limited_hold if key_limited else place_hold,
                 request_id,
                 account_id,
                 amounts,
@@ -116,7 +121,7 @@ class Ledger:
                 key=account_id,
                 on_orphan=lambda outcome: self._give_back(request_id, account_id, outcome),
                 on_doubt=lambda: self.release_in_background(request_id, account_id),
-                together=place_holds,
+                together=None if key_limited else place_holds,
             )
         )
 
@@ -130,6 +135,7 @@ class Ledger:
         fee_bound: int,
         deadline: int,
         purpose: Purpose = UNTOLD,
+        key_limited: bool = False,
     ) -> Held:
         """Take one of the account's free BYOK calls of `month` ("2026-11"), or else hold the most the fee can be.
 
@@ -139,7 +145,7 @@ class Ledger:
             raise ValueError(f"a fee is at least 0, not {fee_bound}")
         return _held(
             await self._database.run(
-                place_byok_hold,
+                place_limited_byok_hold if key_limited else place_byok_hold,
                 request_id,
                 account_id,
                 month,

@@ -50,6 +50,9 @@ class ApiKey(Model):
     spend_window = TextField(null=True)
     requests_per_minute = IntegerField(null=True)
     allowed_models = TextField(null=True)
+    tokens_per_minute = BigIntegerField(null=True)
+    concurrent_requests = BigIntegerField(null=True)
+    last_used = BigIntegerField(null=True)
 
     class Meta:
         table_name = "api_key"
@@ -112,7 +115,8 @@ class EntryBalance(Model):
 
 
 class Hold(Model):
-    """Money set aside for a call in flight; 0 for a BYOK call that took a free ticket of `byok_month`.
+    """Money set aside for a call in flight; 0 for a BYOK call that took a free ticket of `byok_month`. `key_period` is the
+    window in which it counts for its key's spending limit, null where there is none.
 
     What it knows of its call becomes the call's row in the billing log if the process dies.
     """
@@ -129,6 +133,7 @@ class Hold(Model):
     requested_model = TextField()
     payer = TextField()
     streamed = BooleanField()
+    key_period = TextField(null=True)
 
     class Meta:
         table_name = "hold"
@@ -210,14 +215,29 @@ class ByokMonth(Model):
 
 
 class Process(Model):
-    """A running gateway, by its heartbeat; the holds of one that fell silent are released by another."""
+    """A running gateway, by its heartbeat; the holds of one that fell silent are released by another. `revision` is the
+    last one that it knows to have forgotten its keys for."""
 
     id = TextField(primary_key=True)
     started = BigIntegerField()
     heartbeat = BigIntegerField()
+    revision = BigIntegerField()
 
     class Meta:
         table_name = "process"
+
+
+class KeySpending(Model):
+    """What a key with a spending limit has spent and holds in one window of time (storage/key_spending.py)."""
+
+    key_id = TextField()
+    period = TextField()
+    spent = BigIntegerField(constraints=[Check("spent >= 0")])
+    held = BigIntegerField(constraints=[Check("held >= 0")])
+
+    class Meta:
+        table_name = "key_spending"
+        primary_key = CompositeKey("key_id", "period")
 
 
 class Revision(Model):
@@ -257,6 +277,7 @@ TABLES: tuple[type[Model], ...] = (
     Attempt,
     ByokMonth,
     Process,
+    KeySpending,
     Revision,
     Notice,
 )

@@ -18,6 +18,7 @@ from billing.values import named_value, value
 from storage.accounts import AccountInactive, UnknownAccount
 from storage.calls import AttemptRow, CallRow, insert_call
 from storage.database import Connection
+from storage.key_spending import KeyLimitReached, count_end
 
 Source = Literal["promotion", "stripe:clearing"]
 """Where credit comes from: given by the operator, or paid."""
@@ -82,7 +83,7 @@ class LedgerViolation(Exception):
     """The caller broke a rule of the ledger: a mistake in a program, never in a request. Nothing was written."""
 
 
-Refusal = InsufficientCredit | AccountInactive | UnknownAccount
+Refusal = InsufficientCredit | KeyLimitReached | AccountInactive | UnknownAccount
 
 
 @named_value
@@ -126,7 +127,7 @@ class Settlement:
 
 _HOLD_ACCOUNT = """UPDATE account SET held = held + ? WHERE id = ? AND status = 'active' AND balance - held >= ?
     RETURNING balance, held"""
-_LOCK_ACCOUNT = "UPDATE account SET held = held WHERE id = ? RETURNING balance, held, status"
+LOCK_ACCOUNT = "UPDATE account SET held = held WHERE id = ? RETURNING balance, held, status"
 _BALANCE = "SELECT balance, held FROM account WHERE id = ?"
 _TOTAL_HELD = "SELECT COALESCE(SUM(amount), 0) FROM hold"
 HOLD_COLUMNS = """request_id, account_id, amount, byok_month, owner, deadline, created,
@@ -134,10 +135,11 @@ HOLD_COLUMNS = """request_id, account_id, amount, byok_month, owner, deadline, c
 _INSERT_HOLD = f"""INSERT INTO hold ({HOLD_COLUMNS})
     SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM call WHERE request_id = ?)
     ON CONFLICT (request_id) DO NOTHING"""
-_FIND_HOLD = "SELECT amount, byok_month FROM hold WHERE request_id = ? AND account_id = ?"
+FIND_HOLD = "SELECT amount, byok_month FROM hold WHERE request_id = ? AND account_id = ?"
 _HOLD_FEE = "UPDATE hold SET amount = ?, byok_month = NULL WHERE request_id = ?"
 _ADD_HELD = "UPDATE account SET held = held + ? WHERE id = ? RETURNING balance, held"
-_END_HOLD = "DELETE FROM hold WHERE request_id = ? AND account_id = ? RETURNING amount, byok_month"
+_END_HOLD = """DELETE FROM hold WHERE request_id = ? AND account_id = ?
+    RETURNING amount, byok_month, key_id, key_period"""
 _FIND_COST = "SELECT cost FROM call WHERE request_id = ? AND account_id = ?"
 _SETTLE_ACCOUNT = """UPDATE account SET held = held - ?, balance = balance - ?,
     last_active = CASE WHEN last_active < ? THEN ? ELSE last_active END WHERE id = ? RETURNING balance, held"""
@@ -199,7 +201,7 @@ def place_hold(
     if connection.execute(_INSERT_HOLD, (*values, request_id)).rowcount == 1:
         return Held(amount, Balance(*row), free_byok=False)
     connection.execute(_ADD_HELD, (-amount, account_id))
-    return _hold_as_it_stands(connection, request_id, account_id)
+    return hold_as_it_stands(connection, request_id, account_id)
 
 
 def hold_row(
@@ -233,12 +235,12 @@ def _choose_amount(
     connection: Connection, request_id: str, account_id: str, amounts: Sequence[int], at_least: int | None
 ) -> int | Held | Refusal:
     """The dearest hold that fits, decided under the account's lock; or what there is to say instead."""
-    row = connection.execute(_LOCK_ACCOUNT, (account_id,)).fetchone()
+    row = connection.execute(LOCK_ACCOUNT, (account_id,)).fetchone()
     if row is None:
         return UnknownAccount(f"there is no account {account_id}")
-    if connection.execute(_FIND_HOLD, (request_id, account_id)).fetchone() is not None:
+    if connection.execute(FIND_HOLD, (request_id, account_id)).fetchone() is not None:
         # Asked again, and refused only because the first hold already took the money.
-        return _hold_as_it_stands(connection, request_id, account_id)
+        return hold_as_it_stands(connection, request_id, account_id)
     balance, held, status = row
     if status != "active":
         return AccountInactive(f"account {account_id} is deactivated")
@@ -267,7 +269,7 @@ def place_byok_hold(
 
     The same request id again returns the hold as it stands. Raises LedgerViolation if the call was settled before.
     """
-    row = connection.execute(_LOCK_ACCOUNT, (account_id,)).fetchone()
+    row = connection.execute(LOCK_ACCOUNT, (account_id,)).fetchone()
     if row is None:
         return UnknownAccount(f"there is no account {account_id}")
     balance, held, status = row
@@ -275,7 +277,7 @@ def place_byok_hold(
         return AccountInactive(f"account {account_id} is deactivated")
     values = hold_row(request_id, account_id, 0, month, owner, deadline, now, purpose)
     if connection.execute(_INSERT_HOLD, (*values, request_id)).rowcount == 0:
-        return _hold_as_it_stands(connection, request_id, account_id)
+        return hold_as_it_stands(connection, request_id, account_id)
     if free_requests > 0 and connection.execute(_TAKE_TICKET, (account_id, month, free_requests)).fetchone():
         return Held(0, Balance(balance, held), free_byok=True)
     if fee_bound > max(balance - held, 0):
@@ -286,8 +288,9 @@ def place_byok_hold(
     return Held(fee_bound, Balance(balance, held + fee_bound), free_byok=False)
 
 
-def _hold_as_it_stands(connection: Connection, request_id: str, account_id: str) -> Held:
-    row = connection.execute(_FIND_HOLD, (request_id, account_id)).fetchone()
+def hold_as_it_stands(connection: Connection, request_id: str, account_id: str) -> Held:
+    """A hold that was placed before. Raises LedgerViolation if there is none, or it was settled."""
+    row = connection.execute(FIND_HOLD, (request_id, account_id)).fetchone()
     if row is None:
         raise LedgerViolation(f"{request_id} was settled before, or belongs to another account")
     amount, byok_month = row
@@ -308,7 +311,7 @@ def post_settlement(connection: Connection, settlement: Settlement, now: int) ->
         if stands is None:
             raise LedgerViolation(f"{request_id} cannot be settled: it has no hold")
         return Settled(find_balance(connection, account_id), stands[0])
-    amount, byok_month = hold
+    amount, byok_month, key_id, key_period = hold
     cost = settlement.cost
     if cost > amount:
         raise LedgerViolation(f"{request_id} cannot be settled: it costs {cost}, and {amount} were held")
@@ -317,6 +320,8 @@ def post_settlement(connection: Connection, settlement: Settlement, now: int) ->
     assert row is not None, "accounts are never deleted"
     if byok_month is not None and not settlement.delivered:
         connection.execute(RETURN_TICKET, (account_id, byok_month))
+    if key_period is not None:
+        count_end(connection, key_id, key_period, amount, cost)
     insert_entries(connection, entries_of(settlement, now))
     insert_call(connection, settlement.row, settlement.attempts, balance_after=row[0])
     return Settled(Balance(*row), cost)
@@ -350,11 +355,13 @@ def release_hold(connection: Connection, request_id: str, account_id: str) -> Ba
     hold = connection.execute(_END_HOLD, (request_id, account_id)).fetchone()
     if hold is None:
         return find_balance(connection, account_id)
-    amount, byok_month = hold
+    amount, byok_month, key_id, key_period = hold
     row = connection.execute(_ADD_HELD, (-amount, account_id)).fetchone()
     assert row is not None, "accounts are never deleted"
     if byok_month is not None:
         connection.execute(RETURN_TICKET, (account_id, byok_month))
+    if key_period is not None:
+        count_end(connection, key_id, key_period, amount, 0)
     return Balance(*row)
 
 
@@ -369,7 +376,7 @@ def post_credit(
         raise LedgerViolation(f"{entry_id}: an entry moves more than nothing, not {amount}")
     customer = f"customer:{account_id}"
     kind = "promotion" if source == "promotion" else "recharge"
-    if connection.execute(_LOCK_ACCOUNT, (account_id,)).fetchone() is None:
+    if connection.execute(LOCK_ACCOUNT, (account_id,)).fetchone() is None:
         raise UnknownAccount(f"there is no account {account_id}")
     values = (entry_id, source, customer, amount, kind, entry_id, reason, now)
     if connection.execute(_INSERT_ENTRY_ONCE, values).rowcount == 0:

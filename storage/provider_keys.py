@@ -9,7 +9,7 @@ from storage.accounts import UnknownAccount, find_account
 from storage.database import Connection, Database
 from storage.identifiers import new_id, now_microseconds
 from storage.revision import RevisionCache, bump_revision
-from storage.sealing import Sealer
+from storage.sealing import SealBroken, Sealer
 
 _SHOWN = "id, account_id, provider, name, last_four, created"
 _INSERT = """INSERT INTO provider_key (id, account_id, provider, name, sealed, last_four, created, removed)
@@ -19,6 +19,10 @@ _REMOVE = """UPDATE provider_key SET removed = ?, sealed = ? WHERE id = ? AND ac
     RETURNING id"""
 _NEWEST = """SELECT id, account_id, provider, name, last_four, created, sealed FROM provider_key
     WHERE account_id = ? AND provider = ? AND removed IS NULL ORDER BY created DESC, id DESC LIMIT 1"""
+
+_SEALED = """SELECT id, account_id, sealed FROM provider_key WHERE removed IS NULL AND id > ? ORDER BY id LIMIT ?"""
+_RESEAL = "UPDATE provider_key SET sealed = ? WHERE id = ? AND removed IS NULL AND sealed = ?"
+SEALED_AT_ONCE = 500
 
 
 class UnknownProviderKey(Exception):
@@ -89,6 +93,39 @@ def find_sealed(connection: Connection, account_and_provider: tuple[str, str]) -
     return None if row is None else SealedProviderKey(ProviderKeyRecord(*row[:-1]), bytes(row[-1]))
 
 
+@dataclass(frozen=True, slots=True)
+class SealedAnew:
+    """What became of a page of provider keys; `last` is where the next page begins, None after the last."""
+
+    sealed: int
+    unreadable: int
+    last: str | None
+
+
+def seal_anew(connection: Connection, sealer: Sealer, behind: str = "") -> SealedAnew:
+    """Seal a page of provider keys, those with ids above `behind`, with the newest secret key, unless they are already.
+
+    A key that does not open is left as it is and counted. Raises SealingUnavailable.
+    """
+    rows = connection.execute(_SEALED, (behind, SEALED_AT_ONCE)).fetchall()
+    sealed = unreadable = 0
+    for row_id, account_id, stored in rows:
+        before = bytes(stored)
+        if sealer.is_newest(before):
+            continue
+        try:
+            plain = sealer.open(before, account_id=account_id, row_id=row_id)
+        except SealBroken:
+            unreadable += 1
+            continue
+        after = sealer.seal(plain, account_id=account_id, row_id=row_id)
+        # A key that was removed meanwhile stays erased.
+        sealed += connection.execute(_RESEAL, (after, row_id, before)).rowcount
+    if sealed:
+        bump_revision(connection)
+    return SealedAnew(sealed, unreadable, rows[-1][0] if len(rows) == SEALED_AT_ONCE else None)
+
+
 class ProviderKeys:
     """Registered provider keys for use on calls. They are kept in memory sealed, and opened each time (1 µs)."""
 
@@ -113,3 +150,7 @@ class ProviderKeys:
     async def watch(self) -> None:
         """Follow changes, for ever. While this does not run, every call asks the database."""
         await self._cache.watch()
+
+    def forget(self) -> None:
+        """Forget every key at once, without waiting for the next look at the database."""
+        self._cache.forget()

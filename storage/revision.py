@@ -3,6 +3,9 @@
 A gateway keeps what it looked up in memory and asks twice a second whether the number moved; if it did, everything
 kept is forgotten. So a key revoked by any process stops working everywhere within a second, without a message bus.
 A cache that has not heard the number for three seconds keeps nothing: it fails closed.
+
+A process says in its row of `process` for which number it has forgotten. Whoever revokes a key can so wait until all have,
+or until those that have not can keep nothing any more.
 """
 
 from __future__ import annotations
@@ -20,6 +23,13 @@ TRUSTED_SECONDS = 3.0
 
 _BUMP = "UPDATE revision SET number = number + 1 WHERE id = 1"
 _FIND = "SELECT number FROM revision WHERE id = 1"
+_ACKNOWLEDGE = "UPDATE process SET revision = ? WHERE id = ?"
+_BEHIND = "SELECT COUNT(*) FROM process WHERE id <> ? AND revision < ? AND heartbeat >= ?"
+LOOK_SECONDS = 0.05
+"""How often whoever waits for the others looks for them."""
+ALIVE_SECONDS = 15
+"""Who has not been heard for longer is not waited for: it is dead, or has not reached the database for longer than it
+trusts what it keeps."""
 
 Key = TypeVar("Key", bound=tuple[str, ...] | str)
 Value = TypeVar("Value")
@@ -37,6 +47,19 @@ def find_revision(connection: Connection) -> int:
     return int(row[0])
 
 
+def acknowledge(connection: Connection, process_id: str, revision: int) -> None:
+    """This process has forgotten what it knew before that revision."""
+    connection.execute(_ACKNOWLEDGE, (revision, process_id))
+
+
+def count_behind(connection: Connection, process_id: str, revision: int) -> int:
+    """How many other processes may still believe what they looked up before that revision."""
+    since = connection.now() - ALIVE_SECONDS * 1_000_000
+    row = connection.execute(_BEHIND, (process_id, revision, since)).fetchone()
+    assert row is not None, "a count without rows is 0"
+    return int(row[0])
+
+
 class RevisionCache(Generic[Key, Value]):
     """Keeps what `load(connection, key)` found until the revision moves.
 
@@ -50,8 +73,11 @@ class RevisionCache(Generic[Key, Value]):
         *,
         limit: int = 100_000,
         keep_missing: bool = False,
+        process_id: str = "",
     ) -> None:
+        """`process_id`: of the process that says for this cache what it has forgotten; empty if none does."""
         self._database = database
+        self._process_id = process_id
         self._load = load
         self._limit = limit
         self._keep_missing = keep_missing
@@ -103,8 +129,30 @@ class RevisionCache(Generic[Key, Value]):
             return
         if revision != self._revision or not self._is_trusted():
             self.forget()
+        # What is heard first is what the process's row began with: there was nothing to forget.
+        moved = self._revision not in (None, revision)
         self._revision = revision
         self._heard = asked
+        if moved and self._process_id:
+            try:
+                await self._database.run(acknowledge, self._process_id, revision)
+            except StorageUnavailable:
+                self._revision = -1  # Heard again, and said again, at the next look.
+
+    async def forget_everywhere(self) -> None:
+        """Forget, and wait until every other process has forgotten, or can keep nothing: three seconds at most."""
+        self.forget()
+        until = time.monotonic() + TRUSTED_SECONDS
+        revision: int | None = None
+        while time.monotonic() < until:
+            try:
+                if revision is None:
+                    revision = await self._database.read(find_revision)
+                if not await self._database.read(count_behind, self._process_id, revision):
+                    return
+            except StorageUnavailable:
+                pass  # Who cannot reach it either trusts nothing for longer than we wait.
+            await asyncio.sleep(LOOK_SECONDS)
 
     def _is_trusted(self) -> bool:
         return time.monotonic() - self._heard <= TRUSTED_SECONDS

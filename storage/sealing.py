@@ -52,6 +52,10 @@ class Sealer:
         nonce = os.urandom(12)
         return _VERSION + key_id + nonce + cipher.encrypt(nonce, plain.encode(), _bound_to(account_id, row_id))
 
+    def is_newest(self, sealed: bytes) -> bool:
+        """Whether a value was sealed with the key that seals now."""
+        return sealed[:1] == _VERSION and sealed[1:5] == next(iter(self._ciphers), b"")
+
     def open(self, sealed: bytes, *, account_id: str, row_id: str) -> str:
         """Decrypt what `seal` made for the same row and account. Raises SealBroken and SealingUnavailable."""
         self._require_key()

@@ -15,8 +15,8 @@ from storage.calls import CallRow, insert_call
 from storage.database import Connection
 from storage.postings import release_hold
 
-_BEAT = """INSERT INTO process (id, started, heartbeat) VALUES (?, ?, ?)
-    ON CONFLICT (id) DO UPDATE SET heartbeat = ?"""
+_BEAT = """INSERT INTO process (id, started, heartbeat, revision)
+    VALUES (?, ?, ?, (SELECT number FROM revision WHERE id = 1)) ON CONFLICT (id) DO UPDATE SET heartbeat = ?"""
 _ORPHANS = """SELECT hold.request_id, hold.account_id FROM hold
     LEFT JOIN process ON process.id = hold.owner
     WHERE process.heartbeat IS NULL OR process.heartbeat < ? OR hold.deadline < ?
@@ -31,7 +31,7 @@ SWEEP_LIMIT = 10_000
 
 
 def beat(connection: Connection, process_id: str) -> int:
-    """Say that this process lives. Returns the instant it was said at."""
+    """Say that this process lives; the first time, that it keeps nothing it looked up before. Returns the instant."""
     now = connection.now()
     connection.execute(_BEAT, (process_id, now, now, now))
     return now

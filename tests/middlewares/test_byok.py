@@ -257,3 +257,69 @@ async def test_no_trace_of_a_provider_key_is_left(
         everything += reply.body + str(reply.headers).encode()
     assert b"canary-inline" not in everything
     assert b"canary-registered" not in everything
+
+
+THEN_CREDITS = {"payer": "byok_then_credits"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [401, 402, 403, 429, 503])
+async def test_where_the_own_key_does_not_serve_credits_do(
+    status: int, stream: bool, start_gateway: Any, alpha: RawUpstream
+) -> None:
+    """Only for a caller who said so: one call, one row with both attempts, paid once, and its free call given back."""
+    gateway: Gateway = await start_gateway(routing={"backoff_seconds": [0.02], "retries": 0})
+    alpha.next(failure(status))
+
+    reply = await gateway.chat(stream=stream, model="lonely", **THEN_CREDITS, **inline())
+
+    assert (200, OWN, ALPHA_KEY) == (reply.status, authorizations(alpha)[0], authorizations(alpha)[-1])
+    row = gateway.row()
+    assert ("standard", "credits") == (row.mode, row.payer)
+    assert row.cost > 0
+    assert [1, 2] == [attempt.number for attempt in row.attempts]
+    assert ["nobody", "account"] == [attempt.borne_by for attempt in row.attempts]
+    with gateway.database.session() as connection:
+        assert [(0,)] == connection.execute("SELECT used FROM byok_month").fetchall()
+    gateway.prove()
+
+
+async def test_an_own_key_that_serves_is_what_pays(gateway: Gateway, alpha: RawUpstream) -> None:
+    """Registered or sent; without one the call is paid from the balance at once."""
+    without = await gateway.chat(**THEN_CREDITS)
+    sent = await gateway.chat(**THEN_CREDITS, **inline())
+    register(gateway)
+    gateway.process._provider_keys.forget()
+    registered = await gateway.chat(**THEN_CREDITS)
+
+    assert ["standard", "byok", "byok"] == [reply.header("Mode") for reply in (without, sent, registered)]
+    assert [ALPHA_KEY, OWN, OWN] == authorizations(alpha)
+    gateway.prove()
+
+
+async def test_credits_do_not_mend_the_caller_s_own_mistakes(gateway: Gateway, alpha: RawUpstream) -> None:
+    """A request that the provider refuses is told, and so is an answer that broke after its first byte."""
+    alpha.next(failure(400), [STREAM_HEAD, piece(said("Hello")), FIN])
+
+    refused = await gateway.chat(model="lonely", **THEN_CREDITS, **inline())
+    broken = await gateway.chat(model="lonely", stream=True, **THEN_CREDITS, **inline())
+
+    assert 400 == refused.status
+    assert b'"finish_reason": "error"' in broken.body
+    assert [OWN, OWN] == authorizations(alpha)
+    assert ["byok", "byok"] == [row.mode for row in gateway.rows()]
+    gateway.prove()
+
+
+async def test_without_credits_either_the_call_has_its_row(start_gateway: Any, alpha: RawUpstream) -> None:
+    """402 for the second try; what was tried on the own key stands in the billing log, free."""
+    gateway: Gateway = await start_gateway(credit=0)
+    alpha.next(failure(401))
+
+    reply = await gateway.chat(model="lonely", **THEN_CREDITS, **inline())
+
+    assert (402, "insufficient_credits") == reply.code
+    row = gateway.row()
+    assert (402, 0, [OWN]) == (row.status, row.cost, authorizations(alpha))
+    assert [1] == [attempt.number for attempt in row.attempts]
+    gateway.prove(credit=0)

@@ -6,7 +6,7 @@ from billing.money import UNITS_PER_USD
 from proxy.answers import account_as_json, instant, key_as_json, plain, summary_as_json
 from storage.accounts import Account
 from storage.audit import Disagreement, Summary
-from storage.keys import KeyRecord
+from storage.keys import KeyRecord, KeyTerms
 
 
 def test_an_account_tells_its_money_as_decimal_strings() -> None:
@@ -26,7 +26,7 @@ def test_an_account_tells_its_money_as_decimal_strings() -> None:
 
 def test_a_key_tells_its_state() -> None:
     """Never the key itself; the record does not hold it."""
-    record = KeyRecord("key_1", "acct_1", "laptop", "beef", 0, None, 1, None, None, None, None)
+    record = KeyRecord("key_1", "acct_1", "laptop", "beef", 0, None, 1, None, KeyTerms())
     shown = key_as_json(record)
     assert ("key_1", "beef", "revoked") == (shown["key_id"], shown["last_four"], shown["status"])
     assert (None, "1970-01-01T00:00:00.000001Z") == (shown["expires"], shown["revoked"])

@@ -21,6 +21,7 @@ import middlewares.routing
 import storage.connection
 import storage.database
 import storage.identifiers
+import storage.key_changes
 import storage.keys
 import storage.revision
 import storage.worker
@@ -31,6 +32,7 @@ CLOCKED = (
     storage.connection,
     storage.database,
     storage.identifiers,
+    storage.key_changes,
     storage.keys,
     storage.revision,
     storage.worker,

@@ -26,6 +26,7 @@ def books(database_url: str, make_settlement: MakeSettlement) -> Iterator[tuple[
         for request_id in ("r1", "r2"):
             place_hold(connection, request_id, account, (100,), None, "p1", 0, 1)
         post_settlement(connection, make_settlement("r1", account, 50, 10, absorbed=7), 2)
+        connection.execute("INSERT INTO key_spending (key_id, period, spent, held) VALUES ('key_1', 'none', 60, 0)")
     with database.session() as connection:
         yield connection, account
 
@@ -68,6 +69,14 @@ INSERT_ENTRY = """INSERT INTO entry (id, debit, credit, amount, kind, reference,
         (
             "UPDATE hold SET account_id = 'acct_gone'",
             "hold r2: a hold stands for the account acct_gone, which does not exist",
+        ),
+        (
+            "UPDATE key_spending SET held = 5",
+            "key key_1: 5 counts as held for its spending limit, its open holds sum to 0",
+        ),
+        (
+            "UPDATE hold SET key_id = 'key_1', key_period = 'none'",
+            "key key_1: 0 counts as held for its spending limit, its open holds sum to 100",
         ),
         ("UPDATE hold SET request_id = 'r1'", "hold r1: 100 is still held for a call that was settled"),
         ("UPDATE call SET cost = 61", "call r1: the cost is 61, provider cost and fee sum to 60"),

@@ -164,4 +164,8 @@ async def test_allowed_models_are_read_as_names(database: Database, new_account:
 
     holder = await KeyRing(database, PREFIX).find(key)
 
-    assert (("glm-4", "kimi-k2"), 5, None) == (holder.allowed_models, holder.spend_limit, record.allowed_models)
+    assert (("glm-4", "kimi-k2"), 5, None) == (
+        holder.terms.allowed_models,
+        holder.terms.spend_limit,
+        record.terms.allowed_models,
+    )

@@ -9,6 +9,7 @@ import pytest
 import storage.revision
 from storage.database import Connection, Database, StorageUnavailable
 from storage.revision import RevisionCache, bump_revision, find_revision
+from storage.sweep import beat
 
 
 class Source:
@@ -150,3 +151,46 @@ async def test_a_failed_look_up_reaches_everybody_who_waits(sqlite_database: Dat
     outcomes = await asyncio.gather(cache.get("k"), cache.get("k"), return_exceptions=True)
 
     assert [LookupError, LookupError] == [type(outcome) for outcome in outcomes]
+
+
+async def test_whoever_revokes_waits_for_the_others(database: Database) -> None:
+    """Until each living process has forgotten; one that does not answer is not waited for longer than it trusts itself."""
+    for process_id in ("p1", "p2", "dead"):
+        await database.run(beat, process_id)
+    with database.session() as connection:
+        connection.execute("UPDATE process SET heartbeat = heartbeat - 60000000 WHERE id = 'dead'")
+    source = Source("a")
+    first: RevisionCache[str, str] = RevisionCache(database, source.load, process_id="p1")
+    second: RevisionCache[str, str] = RevisionCache(database, source.load, process_id="p2")
+    for cache in (first, second):
+        await cache.refresh()
+        await cache.get("k")
+    source.value = "b"
+    await database.run(bump_revision)
+
+    waiting = asyncio.create_task(first.forget_everywhere())
+    await asyncio.sleep(3 * storage.revision.LOOK_SECONDS)
+    assert (False, None, "k=a") == (waiting.done(), first.kept("k"), second.kept("k"))
+    await second.refresh()
+    async with asyncio.timeout(2):
+        await waiting
+    assert second.kept("k") is None
+
+
+async def test_one_that_hangs_is_waited_for_until_it_trusts_nothing(
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then its own cache is as good as empty."""
+    monkeypatch.setattr(storage.revision, "TRUSTED_SECONDS", 0.3)
+    for process_id in ("p1", "p2"):
+        await sqlite_database.run(beat, process_id)
+    source = Source("a")
+    first: RevisionCache[str, str] = RevisionCache(sqlite_database, source.load, process_id="p1")
+    hanging: RevisionCache[str, str] = RevisionCache(sqlite_database, source.load, process_id="p2")
+    await hanging.refresh()
+    await hanging.get("k")
+    await sqlite_database.run(bump_revision)
+
+    await first.forget_everywhere()
+
+    assert hanging.kept("k") is None

@@ -47,6 +47,10 @@ def test_no_package_escapes(packages: tuple[str, ...], settings_file: configpars
 FORBIDDEN = [
     ("billing", "aiohttp"),
     ("billing", "storage"),
+    ("console", "peewee"),
+    ("console", "proxy"),
+    ("console", "simulator"),
+    ("middlewares", "console"),
     ("metrics", "middlewares"),
     ("middlewares", "peewee"),
     ("middlewares", "proxy"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from middlewares.call import WRITERS, Call
 
-FLOORS = ("middlewares", "proxy")
+FLOORS = ("middlewares", "console", "proxy")
 """Whoever handles calls. (The simulator has calls of its own.)"""
 
 

@@ -1,0 +1,229 @@
+"""The description of the API (OpenAPI 3.1), made from the models that bodies and queries are read with.
+
+`OPERATIONS` has a line for every route of the public port; a test compares it with the routes that are served. The account
+plane's answers are described by console/shapes.py, what is OpenAI's only as far as it is checked here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+import pydantic
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from console.answers import Page, Query
+from console.billing_log import CallFilter, CallPage
+from console.byok import NewProviderKey
+from console.keys import KeyChange, NewKey
+from console.openrouter import GenerationQuery
+from console.shapes import (
+    Anything,
+    BalanceShape,
+    CallShape,
+    CreditsShape,
+    Data,
+    ErrorShape,
+    GenerationShape,
+    KeyShape,
+    Listed,
+    NewKeyShape,
+    OpenRouterKeyShape,
+    ProviderKeyShape,
+    ReceiptShape,
+    RemovedShape,
+    UsageShape,
+)
+from console.usage import Range
+from middlewares.body import known_fields
+from middlewares.errors import CODES
+from middlewares.options import OWN_FIELDS, PAYERS
+from providers.selection import STRATEGIES
+
+JSON: Final = "application/json"
+PATH: Final = "/openapi.json"
+_REFERENCE: Final = "#/components/schemas/{model}"
+_STRANGE: Final = frozenset({401, 403, 429})
+"""What is answered where the caller is not known, not wanted, or asks too often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One route: what it does, what it takes and what it answers."""
+
+    summary: str
+    answer: Any
+    status: int = 200
+    query: type[Query] | None = None
+    body: type[pydantic.BaseModel] | None = None
+    media: str = JSON
+    needs_key: bool = True
+
+
+OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
+    ("POST", "/v1/chat/completions"): Operation("A chat completion, plain or streamed", Anything),
+    ("GET", "/v1/models"): Operation("The models for sale", Anything, needs_key=False),
+    ("GET", "/v1/models/{id}"): Operation("One model, by name or alias", Anything, needs_key=False),
+    ("GET", PATH): Operation("This description", Anything, needs_key=False),
+    ("GET", "/v1/user/balance"): Operation("What there is, lot by lot", BalanceShape),
+    ("GET", "/v1/user/billing-logs"): Operation("Calls, newest first", Listed[CallShape], query=CallPage),
+    ("GET", "/v1/user/billing-logs.csv"): Operation(
+        "All calls of a filter, as a table", str, query=CallFilter, media="text/csv"
+    ),
+    ("GET", "/v1/user/billing-logs/{id}"): Operation("One call's receipt", ReceiptShape),
+    ("GET", "/v1/user/usage"): Operation("Sums by day, model and key", UsageShape, query=Range),
+    ("POST", "/v1/user/byok/register"): Operation(
+        "Keep a key of your own at a provider", ProviderKeyShape, status=201, body=NewProviderKey
+    ),
+    ("GET", "/v1/user/byok/keys"): Operation("The provider keys that are kept", Listed[ProviderKeyShape]),
+    ("DELETE", "/v1/user/byok/keys/{id}"): Operation("Remove a provider key", RemovedShape),
+    ("GET", "/v1/user/keys"): Operation("Keys, newest first", Listed[KeyShape], query=Page),
+    ("POST", "/v1/user/keys"): Operation("A new key", NewKeyShape, status=201, body=NewKey),
+    ("PATCH", "/v1/user/keys/{id}"): Operation("Change a key", KeyShape, body=KeyChange),
+    ("DELETE", "/v1/user/keys/{id}"): Operation("Revoke a key for good", KeyShape),
+    ("GET", "/v1/key"): Operation("The key that asks", Data[OpenRouterKeyShape]),
+    ("GET", "/v1/credits"): Operation("What came in and what is used", Data[CreditsShape]),
+    ("GET", "/v1/generation"): Operation("One call", Data[GenerationShape], query=GenerationQuery),
+}
+
+
+def show_openapi(version: str) -> Handler:
+    """The description, made when it is asked for the first time: that takes longer than a start, or a call, may wait."""
+
+    async def handle(_request: web.Request) -> web.StreamResponse:
+        return web.Response(body=await asyncio.to_thread(_document, version), content_type=JSON)
+
+    return handle
+
+
+@functools.cache
+def _document(version: str) -> bytes:
+    return orjson.dumps(describe(OPERATIONS, version))
+
+
+def describe(operations: Mapping[tuple[str, str], Operation], version: str) -> dict[str, Any]:
+    """The whole document. Paths are those under /v1; the second server is for people who come from OpenRouter."""
+    schemas: dict[str, Any] = {}
+    error = _schema(ErrorShape, schemas)
+    paths: dict[str, dict[str, Any]] = {}
+    for (method, path), operation in operations.items():
+        paths.setdefault(path, {})[method.lower()] = _operation(method, path, operation, error, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "find-token",
+            "version": version,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}, {"url": "/api", "description": "The same, but for this description itself."}],
+        "security": [{"key": []}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "`Bearer sk-ft_…`"}},
+        },
+    }
+
+
+def _operation(
+    method: str, path: str, operation: Operation, error: dict[str, Any], schemas: dict[str, Any]
+) -> dict[str, Any]:
+    made: dict[str, Any] = {"summary": operation.summary, "operationId": _name(method, path)}
+    if not operation.needs_key:
+        made["security"] = []
+    if parameters := [*_path_parameters(path), *_query_parameters(operation.query, schemas)]:
+        made["parameters"] = parameters
+    is_call = path == "/v1/chat/completions"
+    body = _chat_schema() if is_call else operation.body and _schema(operation.body, schemas)
+    if body:
+        made["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
+    answer: dict[str, Any] = {operation.media: {"schema": _schema(operation.answer, schemas)}}
+    if is_call:
+        answer["text/event-stream"] = {"schema": {"type": "string"}}
+    responses = {str(operation.status): {"description": operation.summary, "content": answer}}
+    for status in _errors(operation, path, is_call=is_call, has_body=bool(body)):
+        codes = ", ".join(code for code, (number, _) in CODES.items() if number == status)
+        responses[str(status)] = {"description": codes, "content": {JSON: {"schema": error}}}
+    return {**made, "responses": responses}
+
+
+def _errors(operation: Operation, path: str, *, is_call: bool, has_body: bool) -> list[int]:
+    """The statuses of the errors that a route can answer."""
+    if is_call:
+        return sorted({status for status, _ in CODES.values()} - {405})
+    statuses = {500}
+    if operation.needs_key:
+        statuses |= {*_STRANGE, 503}
+    if has_body or operation.query is not None:
+        statuses.add(400)
+    if has_body:
+        statuses |= {408, 413, 415}
+    if "{" in path or operation.query is GenerationQuery:
+        statuses.add(404)
+    return sorted(statuses)
+
+
+def _schema(shape: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    """The JSON schema of a shape; what it is made of goes into ``schemas``."""
+    made = pydantic.TypeAdapter(shape).json_schema(ref_template=_REFERENCE, mode="validation")
+    schemas.update(made.pop("$defs", {}))
+    if not (isinstance(shape, type) and issubclass(shape, pydantic.BaseModel)):
+        return made
+    name = made["title"].replace("[", "_").replace("]", "")
+    schemas[name] = made
+    return {"$ref": _REFERENCE.format(model=name)}
+
+
+def _query_parameters(query: type[Query] | None, schemas: dict[str, Any]) -> list[dict[str, Any]]:
+    if query is None:
+        return []
+    made = query.model_json_schema(ref_template=_REFERENCE)
+    schemas.update(made.pop("$defs", {}))
+    required = made.get("required", ())
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            "description": schema.pop("description", ""),
+            "schema": _without_null(schema),
+        }
+        for name, schema in made["properties"].items()
+    ]
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter that is not given is absent: null, as its default, cannot be said in a query."""
+    choices = [choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}]
+    if schema.get("default", "") is None:
+        del schema["default"]
+    return schema | choices[0] if len(choices) == 1 else schema | ({"anyOf": choices} if choices else {})
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    if "{id}" not in path:
+        return []
+    return [{"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}]
+
+
+def _chat_schema() -> dict[str, Any]:
+    """The fields that are checked; every other one passes to the provider."""
+    properties: dict[str, Any] = {
+        name: {"type": [*types, "null"]} for name, types in known_fields().items() if name not in ("model", "messages")
+    }
+    properties["model"] = {"type": "string", "minLength": 1}
+    properties["messages"] = {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["role"]}}
+    properties |= {name: {} for name in sorted(OWN_FIELDS)}
+    properties["routing"] = {"enum": [*STRATEGIES, None]}
+    properties["payer"] = {"enum": [*PAYERS, None]}
+    return {"type": "object", "required": ["model", "messages"], "properties": properties}
+
+
+def _name(method: str, path: str) -> str:
+    words = path.removeprefix("/v1").replace(".", "/").replace("-", "/").strip("/").split("/")
+    return "_".join([method.lower(), *(word.strip("{}") for word in words)])

@@ -1,0 +1,49 @@
+"""A gateway on each kind of database, and a way to ask its account plane."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import pytest
+
+from tests.gateway import Gateway, Reply
+
+
+class Ask(Protocol):
+    """Ask the account plane something; the answer as it came."""
+
+    async def __call__(self, method: str, path: str, body: Any = None, *, key: str = "") -> Reply: ...
+
+
+@pytest.fixture
+async def plane(start_gateway: Callable[..., Awaitable[Gateway]], database_url: str) -> Gateway:
+    """A gateway with ten dollars on its account; once on each kind of database."""
+    return await start_gateway(database_url=database_url)
+
+
+def asking(gateway: Gateway) -> Ask:
+    """Ask ``gateway``, with its account's key unless another is given."""
+
+    async def ask(method: str, path: str, body: Any = None, *, key: str = "") -> Reply:
+        return await gateway.send(
+            b"" if body is None else json.dumps(body).encode(),
+            method=method,
+            path=path,
+            headers={"Authorization": f"Bearer {key or gateway.key}"},
+        )
+
+    return ask
+
+
+@pytest.fixture
+def ask(plane: Gateway) -> Ask:
+    """Ask `plane`."""
+    return asking(plane)
+
+
+@pytest.fixture
+def ask_of() -> Callable[[Gateway], Ask]:
+    """The same for a gateway of the test's own."""
+    return asking
