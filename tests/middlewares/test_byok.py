@@ -113,24 +113,6 @@ async def test_a_registered_key_is_used_by_itself(gateway: Gateway, alpha: RawUp
 THEN = {"payer": "byok_then_credits"}
 
 
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(("status", "tries"), [(401, 1), (402, 1), (403, 1), (429, 4), (500, 4)])
-async def test_an_own_key_and_then_credits(
-    status: int, tries: int, stream: bool, gateway: Gateway, alpha: RawUpstream
-) -> None:
-    """The key or its provider fails: the call begins again at the account's expense, as a call of its own."""
-    alpha.next(*[failure(status)] * tries)
-    reply = await gateway.chat(stream=stream, **THEN, **inline())
-
-    assert (200, "standard") == (reply.status, reply.header("Mode"))
-    assert [OWN] * tries + [ALPHA_KEY] == authorizations(alpha)
-    own, paid = gateway.rows()
-    assert ("byok", 0, tries, False) == (own.mode, own.cost, len(own.attempts), own.status == 200)
-    assert ("standard", 29_540, 1) == (paid.mode, paid.cost, len(paid.attempts))
-    assert reply.header("Request-Id") == paid.request_id != own.request_id
-    gateway.prove()
-
-
 async def test_an_own_key_that_works_is_not_followed_by_credits(start_gateway: Any, alpha: RawUpstream) -> None:
     """Nor one whose request is refused for its own fault, nor a stream that broke; without a key the account pays at once."""
     gateway: Gateway = await start_gateway()
@@ -144,18 +126,6 @@ async def test_an_own_key_that_works_is_not_followed_by_credits(start_gateway: A
 
     assert [0, 0, 0, 29_540] == [row.cost for row in gateway.rows()]
     gateway.prove()
-
-
-async def test_then_credits_without_credits(start_gateway: Any, alpha: RawUpstream) -> None:
-    """The second call is refused as any other: 402, and nothing more is tried."""
-    gateway: Gateway = await start_gateway(credit=0)
-    alpha.next(failure(401))
-    reply = await gateway.chat(max_tokens=100, **THEN, **inline())
-
-    assert (402, "insufficient_credits") == reply.code
-    assert [OWN] == authorizations(alpha)
-    assert ["byok"] == [row.mode for row in gateway.rows()]
-    gateway.prove(credit=0)
 
 
 async def test_byok_only_without_a_key_is_refused(gateway: Gateway, alpha: RawUpstream) -> None:
