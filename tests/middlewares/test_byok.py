@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from providers.catalogue import build
 from storage.provider_keys import register_provider_key
 from storage.sealing import Sealer
 from tests.fakes.raw_upstream import FIN, STREAM_HEAD, RawUpstream, completion, failure, http, piece, said
-from tests.gateway import ALPHA_KEY, BETA_KEY, QUICK, Gateway
+from tests.gateway import ALPHA_KEY, BETA_KEY, QUICK, Gateway, model, price
 
 OWN = "caller-own-key-0123456789"
 
@@ -152,6 +153,16 @@ async def test_a_key_for_a_provider_that_does_not_serve_the_model(gateway: Gatew
         assert repr(fields["provider_key"]["provider"]) in reply.error["message"]
         assert reply.error["message"].endswith(serving)
     assert ([], []) == (alpha.requests, gateway.rows())
+
+
+async def test_a_stand_in_that_is_not_for_sale_opens_nothing(start_gateway: Any, alpha: RawUpstream) -> None:
+    """A short catalogue may keep the names of a long one; nobody serves them."""
+    providers = {"alpha": {"dialect": "openai", "base_url": alpha.url, "keys": [ALPHA_KEY]}}
+    models = {"standard": model("alpha", price("1", "2"), equivalents=["gone"])}
+    gateway: Gateway = await start_gateway(build({"providers": providers, "models": models}))
+
+    assert (400, "invalid_value") == (await gateway.chat(**inline("beta"))).code
+    assert 200 == (await gateway.chat(**inline("alpha"))).status
 
 
 async def test_a_key_may_open_a_stand_in(gateway: Gateway, alpha: RawUpstream, beta: RawUpstream) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from middlewares.explaining import VERDICTS
+from middlewares.explaining import VERDICTS, passed_over_as_json
 from providers.selection import REASONS
+from tests.candidates import chosen, model
 from tests.fakes.raw_upstream import RST, STREAM_HEAD, RawUpstream, completion, failure, http, piece, said, stream
 from tests.gateway import Gateway, Reply
 
@@ -186,3 +189,20 @@ async def test_the_header_has_the_operators_prefix(start_gateway: Start) -> None
 
     assert "findtoken" in (await gateway.chat(headers={"x-acme-explain": "true"})).json
     assert "findtoken" not in (await gateway.chat(headers=EXPLAIN)).json
+
+
+def test_a_candidate_without_a_price_is_named_without_one() -> None:
+    """And so is one of which nothing but its name is known."""
+    selection = chosen(model("m"), instant=datetime(2025, 1, 1, tzinfo=UTC))
+    (passed,) = selection.passed_over
+    expected = {
+        "model": "m",
+        "provider": "p-m",
+        "verdict": "no_price",
+        "reason": REASONS["no_price"],
+        "detail": None,
+        "attempts": [],
+    }
+
+    assert expected == passed_over_as_json(selection.terms, passed)
+    assert expected == passed_over_as_json(selection.terms, replace(passed, candidate=None))
