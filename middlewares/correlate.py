@@ -41,7 +41,7 @@ def correlate() -> Middleware:
     async def correlate_call(request: web.Request, handler: Handler) -> web.StreamResponse:
         call = Call()
         call.request_id = new_request_id()
-        call.stream = None
+        call.replay_of = call.stream = None
         call.cost = call.balance = call.hold = None
         call.max_tokens_clamp = None
         call.attempts = []

@@ -103,7 +103,7 @@ def _count(instruments: Instruments, call: Call, status: int, seconds: float) ->
     provider = model = ""
     if call.offer is not None:
         provider, model = call.offer.provider_name, call.offer.model.id
-    unbilled = "refused" if status < 500 else "failed"
+    unbilled = "replayed" if call.replay_of is not None else "refused" if status < 500 else "failed"
     outcome = call.bill.ending.value if call.bill is not None else unbilled
     instruments.request(provider, model, call.mode or "", outcome, str(status), seconds)
     answer = call.answer

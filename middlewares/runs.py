@@ -83,7 +83,8 @@ class Runs:
     def __init__(self, away_seconds: float, room: Room | None = None) -> None:
         self.room = room if room is not None else Room()
         self.room.make_room = self._make_room
-        self._away_seconds = away_seconds
+        self.away_seconds = away_seconds
+        """How long a run goes on while nobody follows."""
         self._away: set[Run] = set()
         self._by_name: dict[Name, Run] = {}
         self._streams: dict[str, Run] = {}
@@ -181,11 +182,11 @@ class Runs:
         """The last who followed has gone."""
         if run.recording.is_over or run.is_given_up:
             return
-        if not self._away_seconds or len(self._away) >= AWAY_AT_ONCE or not run.recording.is_whole:
+        if not self.away_seconds or len(self._away) >= AWAY_AT_ONCE or not run.recording.is_whole:
             run.cancel()
             return
         self._away.add(run)
-        run.give_up = asyncio.get_running_loop().call_later(self._away_seconds, self._give_up, run)
+        run.give_up = asyncio.get_running_loop().call_later(self.away_seconds, self._give_up, run)
 
     def _give_up(self, run: Run) -> None:
         self._stop_waiting(run)
