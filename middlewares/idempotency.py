@@ -95,7 +95,6 @@ class _Once:
         name = (call.account_id, hash_of(read_key(request)))
         fingerprint = self._fingerprint(request, call)
         give_up = asyncio.get_running_loop().time() + WAIT_SECONDS
-        pauses = iter(PAUSES_SECONDS)
         while True:
             run = self._runs.find(name)
             if run is not None and not run.is_lost:
@@ -115,10 +114,20 @@ class _Once:
             _check(claim.fingerprint, fingerprint, claim.request_id)
             if claim.state in (DONE, LOST):
                 return await self._repeat(name, claim, request)
+            await self._wait(name, claim, give_up)
+
+    async def _wait(self, name: Name, claim: Claim, give_up: float) -> None:
+        """Wait until something may have changed for a key whose call runs. Raises a Refusal at the time to give up."""
+        clock = asyncio.get_running_loop().time
+        pauses = iter(PAUSES_SECONDS)
+        while True:
             pause = next(pauses, PAUSES_SECONDS[-1])
-            if asyncio.get_running_loop().time() + pause > give_up:
+            if clock() + pause > give_up:
                 raise _in_progress(claim.request_id)
             await asyncio.sleep(pause)
+            run = self._runs.find(name)
+            if (run is not None and not run.is_lost) or not await self._answers.is_running(*name):
+                return
 
     async def _attach(self, run: Run, request: web.Request) -> web.StreamResponse:
         """Follow the call of another request, which runs here or has just ended."""

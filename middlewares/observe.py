@@ -94,6 +94,7 @@ def facts_of(call: Call, path: str, status: int, seconds: float, code: str | Non
         ],
         "latency_ms": int(seconds * 1000),
         "first_content_ms": int((first - call.started) * 1000) if first is not None else None,
+        "replay_of": call.replay_of,
     }
 
 

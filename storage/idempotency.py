@@ -110,6 +110,10 @@ class Answers:
             on_doubt=lambda: self._free_in_background(account_id, key_hash, request_id),
         )
 
+    async def is_running(self, account_id: str, key_hash: str) -> bool:
+        """Whether the call of a key runs still, as far as can be told without asking the books; asked often while waiting."""
+        return await self._database.read(_is_running, account_id, key_hash)
+
     async def keep(self, account_id: str, key_hash: str, request_id: str, answer: bytes | None) -> None:
         """End a claim for good, with the answer of its call; None where there is none to give again."""
         sealed: bytes | None = None
@@ -176,7 +180,7 @@ def claim_key(
     row = connection.execute(_FIND, (account_id, key_hash)).fetchone()
     assert row is not None, "what stood in the way of the claim is locked"
     stored_fingerprint, stored_id, state, heartbeat = row
-    if state == RUNNING and (heartbeat is None or heartbeat < now - DEAD_AFTER_MICROSECONDS):
+    if state == RUNNING and _is_dead(heartbeat, now):
         state = _state_after_death(connection, stored_id)
         stored = (account_id, key_hash, stored_id)
         if state == NEW:
@@ -219,6 +223,15 @@ def forget_expired(connection: Connection, account_id: str, before: int) -> int:
     """Delete an account's rows from before that instant, except of calls that run still. Returns how many."""
     connection.lock_accounts([account_id])
     return connection.execute(_FORGET, (account_id, before)).rowcount
+
+
+def _is_running(connection: Connection, account_id: str, key_hash: str) -> bool:
+    row = connection.execute(_FIND, (account_id, key_hash)).fetchone()
+    return row is not None and row[2] == RUNNING and not _is_dead(row[3], connection.now())
+
+
+def _is_dead(heartbeat: int | None, now: int) -> bool:
+    return heartbeat is None or heartbeat < now - DEAD_AFTER_MICROSECONDS
 
 
 def _stored_bytes(connection: Connection, account_id: str) -> int:

@@ -25,11 +25,12 @@ from tests.fakes.raw_upstream import (
     piece,
     said,
 )
+from tests.faults.processes import PATIENT
 from tests.gateway import PATH, Gateway, chat_body
 from tests.journeys.mix import draw_seed
 
 EXAM = os.environ.get("FIND_TOKEN_EXAM") == "1"
-KEYS, AT_ONCE = (1_000, 40) if EXAM else (30, 15)
+KEYS, AT_ONCE = (300, 40) if EXAM else (30, 15)
 CALLERS = 5
 """Of each key, at most."""
 
@@ -81,7 +82,7 @@ class Insistent:
         """The whole answer, at whichever gateway gives it."""
         dice = self._dice
         await asyncio.sleep(dice.uniform(0, 0.2))
-        for patience in (0.02, 0.05, 0.1, 30, 30, 30):
+        for patience in (0.02, 0.05, 0.1, 60, 60, 60):
             gateway = dice.choice(self._gateways)
             try:
                 async with (
@@ -93,8 +94,11 @@ class Insistent:
                     ) as response,
                 ):
                     body = await response.read()
-                    assert 200 == response.status, body
-                    return body
+                    if response.status == 200:
+                        return body
+                    assert b"idempotency_in_progress" in body, (
+                        "nothing else is said of a call that another process runs"
+                    )
             except (TimeoutError, aiohttp.ClientError):
                 await asyncio.sleep(dice.uniform(0, 0.05))
         raise AssertionError(f"no answer for key {self._number}")
@@ -109,8 +113,9 @@ async def test_whoever_insists_gets_the_same_answer_and_pays_once(
     upstream call, one line of the log, one charge, and the same bytes for all."""
     dice = random.Random(draw_seed())
     alpha.otherwise = slowly(dice)
-    one = await start_gateway(database_url=database_url, routing={"reconnect_seconds": 20})
-    two = await start_gateway(database_url=database_url, routing={"reconnect_seconds": 20}, name="bob")
+    routing = {**PATIENT, "reconnect_seconds": 60}
+    one = await start_gateway(database_url=database_url, routing=routing)
+    two = await start_gateway(database_url=database_url, routing=routing, name="bob")
     two.account_id, two.key = one.account_id, one.key
     room = asyncio.Semaphore(AT_ONCE)
 
