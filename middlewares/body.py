@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import hashlib
 import json
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
@@ -81,6 +83,7 @@ def body(max_bytes: int, read_seconds: float, catalogue: Callable[[], Catalogue]
     async def read_body(request: web.Request, handler: Handler) -> web.StreamResponse:
         call = request[CALL]
         document = parse(await read_bytes(request, max_bytes, read_seconds))
+        call.body_digest = digest(document) if "Idempotency-Key" in request.headers else ""
         call.options = read_options(document, request.headers)
         check_fields(document)
         book = catalogue()
@@ -95,6 +98,16 @@ def body(max_bytes: int, read_seconds: float, catalogue: Callable[[], Catalogue]
         return await handler(request)
 
     return read_body
+
+
+def digest(document: Mapping[str, Any]) -> str:
+    """A hash of what a body means: spaces and the order of its fields do not count."""
+    try:
+        canonical = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        # Half a surrogate pair, a whole number of more than 64 bits: rare, valid, and not orjson's to write.
+        canonical = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(canonical).hexdigest()
 
 
 async def read_bytes(request: web.Request, max_bytes: int, read_seconds: float) -> bytes:

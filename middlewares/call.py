@@ -112,6 +112,7 @@ class Answer:
 # Which module decides each fact. A fact with two writers is first set to its empty value by the one named first.
 WRITERS: Final[dict[str, tuple[str, ...]]] = {
     "request_id": ("correlate",),
+    "replay_of": ("correlate", "idempotency", "streams"),
     "stream": ("correlate", "relay"),
     "end_stream": ("correlate", "relay"),
     "cost": ("correlate", "budget"),
@@ -133,6 +134,7 @@ WRITERS: Final[dict[str, tuple[str, ...]]] = {
     "model": ("body",),
     "streamed": ("body",),
     "wants_usage": ("body",),
+    "body_digest": ("body",),
     "provider_key": ("byok",),
     "free_byok": ("budget",),
     "selection": ("correlate", "budget", "quote"),
@@ -153,8 +155,15 @@ class Call:
 
     __slots__ = tuple(WRITERS)
 
+    @property
+    def told_id(self) -> str:
+        """The request id that the answer tells: of the call that was made."""
+        return self.replay_of or self.request_id
+
     request_id: str
     """Ours, unique, time-ordered; the key of its hold, its entries and its billing-log row."""
+    replay_of: str | None
+    """The id of another request's call, whose answer this one gets; None for a call of its own."""
     stream: web.StreamResponse | None
     """The streamed answer once its headers have left: from then on nobody else may answer."""
     end_stream: Callable[[Exception], None] | None
@@ -197,6 +206,8 @@ class Call:
     """Whether the caller wants a stream."""
     wants_usage: bool
     """Whether the caller asked for the usage chunk of a stream."""
+    body_digest: str
+    """What the body means, as a hash; empty where no Idempotency-Key asks for it."""
     provider_key: ProviderKey | None
     """The caller's provider key that pays in byok mode."""
     free_byok: bool

@@ -37,7 +37,7 @@ def _random_hex() -> str:
 def begin(call: Call) -> None:
     """A new id, and nothing decided: also for a call that is begun a second time, at somebody else's expense."""
     call.request_id = new_request_id()
-    call.stream = call.end_stream = None
+    call.replay_of = call.stream = call.end_stream = None
     call.cost = call.balance = call.hold = None
     call.max_tokens_clamp = None
     call.attempts = []

@@ -63,6 +63,10 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "not_found": (404, "not_found_error"),
     "method_not_allowed": (405, "invalid_request_error"),
     "request_timeout": (408, "timeout_error"),
+    "idempotency_conflict": (409, "idempotency_error"),
+    "idempotency_in_progress": (409, "idempotency_error"),
+    "idempotency_answer_lost": (409, "idempotency_error"),
+    "stream_no_longer_available": (410, "not_found_error"),
     "request_too_large": (413, "invalid_request_error"),
     "unsupported_encoding": (415, "invalid_request_error"),
     "unsupported_media_type": (415, "invalid_request_error"),
@@ -166,7 +170,7 @@ def error_response(problem: Problem, call: Call | None) -> web.Response:
             "type": problem.type,
             "code": problem.code,
             "param": problem.param,
-            "request_id": call.request_id if call is not None else None,
+            "request_id": call.told_id if call is not None else None,
             **problem.fields,
         }
     }

@@ -28,6 +28,7 @@ HEADERS: Final = (
     "Model",
     "Attempts",
     "Max-Tokens",
+    "Replayed",
 )
 
 SERVER: Final = "find-token"
@@ -62,14 +63,14 @@ def headers_of_calls(prefix: str) -> HeadersOf:
     """What a call's answer says of it: names (ours behind ``prefix``, their lower case worked out once) and texts."""
     names = {name: istr(prefix + name) for name in HEADERS}
     request_id, mode = names["Request-Id"], names["Mode"]
-    provider, model, attempts, max_tokens = (names[name] for name in HEADERS[-4:])
+    provider, model, attempts, max_tokens = (names[name] for name in HEADERS[5:9])
 
     def headers_of(call: Call) -> Fields:
         fields: Fields = [
             (_SERVER, SERVER),
-            (request_id, call.request_id),
-            (_PLAIN_REQUEST_ID, call.request_id),
-            (_GENERATION_ID, call.request_id),
+            (request_id, shown := call.told_id),
+            (_PLAIN_REQUEST_ID, shown),
+            (_GENERATION_ID, shown),
         ]
         if call.limit_state is not None:
             limit, remaining, reset_seconds = call.limit_state

@@ -105,6 +105,7 @@ def facts_of(call: Call, path: str, status: int, seconds: float, code: str | Non
         "candidates": candidates_of(call),
         "latency_ms": int(seconds * 1000),
         "first_content_ms": int((first - call.started) * 1000) if first is not None else None,
+        "replay_of": call.replay_of,
     }
 
 
@@ -124,7 +125,7 @@ def _count(instruments: Instruments, call: Call, status: int, seconds: float) ->
     provider = model = ""
     if call.offer is not None:
         provider, model = call.offer.provider_name, call.offer.model.id
-    unbilled = "refused" if status < 500 else "failed"
+    unbilled = "replayed" if call.replay_of is not None else "refused" if status < 500 else "failed"
     outcome = call.bill.ending.value if call.bill is not None else unbilled
     instruments.request(provider, model, call.mode or "", outcome, str(status), seconds)
     answer = call.answer

@@ -25,10 +25,12 @@ from middlewares.choice import Choice
 from middlewares.correlate import correlate, new_request_id
 from middlewares.errors import errors
 from middlewares.headers import headers, headers_of_calls, write_headers
+from middlewares.idempotency import idempotency
 from middlewares.metering import metering
 from middlewares.observe import LogCall, observe, utc_now
 from middlewares.rate_limit import rate_limit
 from middlewares.routing import RoutingSettings, routing
+from middlewares.runs import Runs
 from providers.catalogue import Catalogue
 from providers.health import Health
 from providers.prompt_caches import PromptCaches
@@ -44,9 +46,11 @@ from proxy.relay import RelaySettings
 from proxy.reloading import Reloading, reload_now, settings_in_force
 from proxy.settings import Settings
 from proxy.shortcut import SHORTCUT, Shortcut, fold
+from proxy.streams import resume
 from storage.connection import StorageUnavailable
 from storage.database import Database
 from storage.expiry import Expiry
+from storage.idempotency import Answers
 from storage.key_changes import KeyUses
 from storage.keys import KeyRing
 from storage.ledger import Ledger
@@ -63,6 +67,7 @@ CHAIN: Final = (
     "auth",  # nobody unknown costs more than a look at a key
     "rate_limit",  # refused before a body is read
     "body",  # what is asked
+    "idempotency",  # what was asked before is not asked again; from here on a call may run apart from its caller
     "byok",  # who pays, and with which key
     "budget",  # hold and settle: outside routing, because they happen once
     "routing",  # one candidate after another
@@ -78,6 +83,7 @@ BASES: Final = ("/v1", "/api/v1")
 ROUTES: Final = (
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/quote"),
+    ("GET", "/v1/streams/{id}"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{id}"),
     ("GET", "/v1/models/{id}/endpoints"),
@@ -130,6 +136,8 @@ class Gateway:
         self._key_uses = KeyUses(database)
         self._sealer = Sealer(settings.security.secret_key.get_secret_value())
         self._provider_keys = ProviderKeys(database, self._sealer)
+        self._answers = Answers(database, self._sealer, process_id)
+        self._runs = Runs(settings.routing.reconnect_seconds)
         self._tasks: list[asyncio.Task[None]] = []
         self._runners: list[web.AppRunner] = []
         self._headers_of = headers_of_calls(settings.security.header_prefix)
@@ -158,6 +166,9 @@ class Gateway:
         self._in_background(_every(HEARTBEAT_SECONDS, self._ledger.heartbeat))
         self._in_background(_every(SWEEP_SECONDS, self._sweep))
         self._in_background(_every(EXPIRY_SECONDS, self._expire, first_after_seconds=SWEEP_SECONDS))
+        self._in_background(_every(EXPIRY_SECONDS, self._answers.forget_expired, first_after_seconds=SWEEP_SECONDS))
+        if not self._answers.can_keep:
+            logger.warning("no secret key is set: answers to calls with an Idempotency-Key are kept in memory only")
         server = self._settings.server
         self.url = await self._listen(self.public_application(), server.listen, share_port=self._share_port)
         self.admin_url = await self._listen(self.admin_application(), server.admin_listen)
@@ -167,6 +178,8 @@ class Gateway:
         self._stopping = True
         for runner in self._runners:
             await runner.cleanup()
+        await self._runs.close()
+        await self._answers.close()
         await self._ledger.close()
         for task in self._tasks:
             task.cancel()
@@ -179,6 +192,9 @@ class Gateway:
         around_all = [errors(), correlate()]
         application = web.Application(middlewares=around_all)
         application.on_response_prepare.append(write_headers(self._headers_of))
+        # Whoever comes back to a stream is known, counted and limited like whoever makes a call.
+        until_body = self._call_chain()[: CHAIN.index("body") - len(around_all)]
+        stream = fold(until_body, resume(self._runs, self._settings.server.client_stall_seconds))
         paths = tuple(f"{base}/chat/completions" for base in BASES)
         self._shortcut = Shortcut(paths, around_all, self._call(), self._headers_of)
         application[SHORTCUT] = self._shortcut
@@ -187,6 +203,7 @@ class Gateway:
         for base in BASES:
             application.router.add_post(f"{base}/chat/completions", self._shortcut.route)
             application.router.add_post(f"{base}/quote", self._quote)
+            application.router.add_get(base + "/streams/{id}", stream)
             application.router.add_get(f"{base}/models", models)
             application.router.add_get(base + "/models/{id:.+}/endpoints", endpoints)
             application.router.add_get(base + "/models/{id:.+}", model)
@@ -207,6 +224,7 @@ class Gateway:
         """Put other settings and another catalogue in force; calls under way keep theirs."""
         self._settings, self._catalogue = loaded.settings, loaded.catalogue
         self._expiry = Expiry(self._database, loaded.settings.billing.credit_expiry_days)
+        self._runs.away_seconds = loaded.settings.routing.reconnect_seconds
         if self._shortcut is not None:
             self._shortcut.put(self._call())
 
@@ -253,6 +271,12 @@ class Gateway:
             auth(self._keys, self._key_uses),
             rate_limit(settings.limits.requests_per_minute, settings.limits.concurrent_requests, instruments),
             body(settings.server.max_body_bytes, settings.server.body_timeout_seconds, self.catalogue),
+            idempotency(
+                self._runs,
+                self._answers,
+                header_prefix=settings.security.header_prefix,
+                stall_seconds=settings.server.client_stall_seconds,
+            ),
             byok(self._provider_keys, self.catalogue),
             budget(self._ledger, budget_settings, self._choice(), instruments),
             routing(self._routing_settings(), self._health, instruments),
@@ -299,6 +323,7 @@ class Gateway:
         self._tasks.append(asyncio.get_running_loop().create_task(work))
 
     async def _sweep(self) -> None:
+        self._runs.forget_old()
         released = await self._ledger.sweep()
         if released:
             logger.warning("released %d holds of a process that died", len(released))

@@ -98,10 +98,10 @@ class SecuritySettings(Section):
 
     secret_key: SecretKey = Field(
         default=SecretStr(""),
-        description="32 bytes in base64 that seal callers' own provider keys; without it none can be stored.",
+        description="32 bytes in base64 that seal provider keys and kept answers; without it neither can be stored.",
         json_schema_extra={
             "environment": "FIND_TOKEN_SECRET_KEY",
-            "off": "callers' own provider keys cannot be stored",
+            "off": "callers' own provider keys, and answers to repeat, cannot be stored",
         },
     )
     key_prefix: KeyPrefix = Field(default="sk-ft_", description="What every key begins with.")
@@ -189,6 +189,10 @@ class RoutingSettings(Section):
     disconnect_drain_seconds: Wait = Field(
         default=30,
         description="How long a stream is read on for its usage after the caller left, where cancelling saves nothing.",
+    )
+    reconnect_seconds: Wait = Field(
+        default=30,
+        description="How long a resumable stream, or a call with an Idempotency-Key, goes on without its caller.",
     )
     candidate_first_content_seconds: Seconds = Field(
         default=30,

@@ -266,6 +266,28 @@ class Notice(Model):
         primary_key = CompositeKey("account_id", "kind", "expires_on")
 
 
+class Idempotency(Model):
+    """The call that an account's Idempotency-Key stands for. `sealed` is its answer; null while it runs, and where it is lost.
+
+    `sealed` comes last, so that what only counts sizes need not read past it.
+    """
+
+    account_id = TextField()
+    key_hash = TextField()
+    fingerprint = TextField()
+    request_id = TextField()
+    owner = TextField()
+    state = TextField()
+    created = BigIntegerField()
+    size = BigIntegerField()
+    sealed = BlobField(null=True)
+
+    class Meta:
+        table_name = "idempotency"
+        primary_key = CompositeKey("account_id", "key_hash")
+        indexes = ((("created",), False),)
+
+
 TABLES: tuple[type[Model], ...] = (
     Account,
     ApiKey,
@@ -280,4 +302,5 @@ TABLES: tuple[type[Model], ...] = (
     KeySpending,
     Revision,
     Notice,
+    Idempotency,
 )

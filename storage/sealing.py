@@ -1,7 +1,7 @@
-"""Sealing: provider keys are encrypted before they are stored, each bound to its own row.
+"""Sealing: provider keys and kept answers are encrypted before they are stored, each bound to its own row.
 
-AES-256-GCM with a random nonce. The account's and the row's id are authenticated along with the text, so a sealed
-value copied to another row or another account does not open. A sealed value is
+AES-256-GCM with a random nonce. What it is, the account's and the row's id are authenticated along with it, so a sealed
+value copied to another row, table or account does not open. A sealed value is
 
     1 byte version (1) · 4 bytes id of the secret key · 12 bytes nonce · ciphertext and tag
 
@@ -46,11 +46,8 @@ class Sealer:
         return bool(self._ciphers)
 
     def seal(self, plain: str, *, account_id: str, row_id: str) -> bytes:
-        """Encrypt a text for one row of one account. Raises SealingUnavailable."""
-        self._require_key()
-        key_id, cipher = next(iter(self._ciphers.items()))
-        nonce = os.urandom(12)
-        return _VERSION + key_id + nonce + cipher.encrypt(nonce, plain.encode(), _bound_to(account_id, row_id))
+        """Encrypt a provider key for one row of one account. Raises SealingUnavailable."""
+        return self._seal(plain.encode(), _bound_to("provider key", account_id, row_id))
 
     def is_newest(self, sealed: bytes) -> bool:
         """Whether a value was sealed with the key that seals now."""
@@ -58,15 +55,31 @@ class Sealer:
 
     def open(self, sealed: bytes, *, account_id: str, row_id: str) -> str:
         """Decrypt what `seal` made for the same row and account. Raises SealBroken and SealingUnavailable."""
+        return self._open(sealed, _bound_to("provider key", account_id, row_id)).decode()
+
+    def seal_answer(self, answer: bytes, *, account_id: str, row_id: str) -> bytes:
+        """Encrypt an answer for one row of one account. Raises SealingUnavailable."""
+        return self._seal(answer, _bound_to("answer", account_id, row_id))
+
+    def open_answer(self, sealed: bytes, *, account_id: str, row_id: str) -> bytes:
+        """Decrypt what `seal_answer` made for the same row and account. Raises SealBroken and SealingUnavailable."""
+        return self._open(sealed, _bound_to("answer", account_id, row_id))
+
+    def _seal(self, plain: bytes, bound_to: bytes) -> bytes:
+        self._require_key()
+        key_id, cipher = next(iter(self._ciphers.items()))
+        nonce = os.urandom(12)
+        return _VERSION + key_id + nonce + cipher.encrypt(nonce, plain, bound_to)
+
+    def _open(self, sealed: bytes, bound_to: bytes) -> bytes:
         self._require_key()
         cipher = self._ciphers.get(sealed[1:5])
         if sealed[:1] != _VERSION or cipher is None:
-            raise SealBroken("a stored provider key was sealed with another secret key")
+            raise SealBroken("a stored value was sealed with another secret key")
         try:
-            plain = cipher.decrypt(sealed[_NONCE], sealed[_NONCE.stop :], _bound_to(account_id, row_id))
+            return cipher.decrypt(sealed[_NONCE], sealed[_NONCE.stop :], bound_to)
         except (InvalidTag, ValueError):
-            raise SealBroken("a stored provider key was changed, or belongs to another row") from None
-        return plain.decode()
+            raise SealBroken("a stored value was changed, or belongs to another row") from None
 
     def _require_key(self) -> None:
         if not self._ciphers:
@@ -85,7 +98,7 @@ def _read_key(text: str) -> bytes:
     return key
 
 
-def _bound_to(account_id: str, row_id: str) -> bytes:
+def _bound_to(what: str, account_id: str, row_id: str) -> bytes:
     """What a sealed value is bound to; lengths first, so that no two pairs of ids read the same."""
     account, row = account_id.encode(), row_id.encode()
-    return b"find-token provider key %d:%s %d:%s" % (len(account), account, len(row), row)
+    return b"find-token %s %d:%s %d:%s" % (what.encode(), len(account), account, len(row), row)

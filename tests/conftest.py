@@ -93,12 +93,13 @@ async def start_gateway(
             stall_seconds: float = 5.0,
             clock: Callable[[], datetime] = utc_now,
             providers: Mapping[str, Mapping[str, Any]] | None = None,
+            name: str = "ada",
             **sections: Mapping[str, Any],
         ) -> Gateway:
             chosen = catalogue if catalogue is not None else book(alpha.url, beta.url, **(providers or {}))
             return await resources.enter_async_context(
                 running_gateway(
-                    chosen, database_url, credit=credit, stall_seconds=stall_seconds, clock=clock, **sections
+                    chosen, database_url, credit=credit, stall_seconds=stall_seconds, clock=clock, name=name, **sections
                 )
             )
 

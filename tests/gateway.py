@@ -95,9 +95,12 @@ class Reply:
 
     @property
     def events(self) -> list[str]:
-        """The data of each event of a stream, `[DONE]` included, comments left out."""
+        """The data of each event of a stream, `[DONE]` included, comments and the ids of resumable streams left out."""
         blocks = self.body.decode().replace("\r\n", "\n").split("\n\n")
-        return [block.removeprefix("data: ") for block in blocks if block.strip() and not block.startswith(":")]
+        events = [block.removeprefix("data: ") for block in blocks if block.strip() and not block.startswith(":")]
+        return [
+            "\n".join(line for line in event.split("\n") if line[:4] != "id: " and line[:1] != ":") for event in events
+        ]
 
     @property
     def comments(self) -> list[str]:
@@ -313,6 +316,7 @@ async def running_gateway(
     stall_seconds: float = 5.0,
     clock: Callable[[], datetime] = utc_now,
     log: LogCall | None = None,
+    name: str = "ada",
     **sections: Mapping[str, Any],
 ) -> AsyncIterator[Gateway]:
     """Start a gateway with one account and a key; ``sections`` of settings are laid over QUICK.
@@ -330,7 +334,7 @@ async def running_gateway(
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as session:
         gateway = Gateway(process, database, database_url, session)
-        gateway.account_id, gateway.key = gateway.new_account("ada", credit=credit)
+        gateway.account_id, gateway.key = gateway.new_account(name, credit=credit)
         try:
             await process.start()
             yield gateway

@@ -15,7 +15,7 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from middlewares.body import body, check_fields, decompress, find_model, parse
+from middlewares.body import body, check_fields, decompress, digest, find_model, parse
 from middlewares.call import CALL, Call
 from middlewares.errors import Refusal
 from tests.fakes.raw_upstream import RawUpstream
@@ -429,3 +429,33 @@ async def test_a_connection_serves_one_call_after_another(gateway: Gateway) -> N
     caller.hang_up(by_reset=False)
 
     assert [b"400", b"200", b"200"] == [answer[9:12] for answer in (first, second, third)]
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.text(), JSON_VALUES, max_size=5), st.randoms(use_true_random=False), JSON_VALUES)
+def test_a_digest_is_of_what_a_body_means(document: dict[str, Any], dice: Any, other: Any) -> None:
+    """Spaces, escapes and the order of fields, however deep, change nothing; another value does."""
+
+    def shuffled(value: Any) -> Any:
+        if isinstance(value, list):
+            return [shuffled(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        names = list(value)
+        dice.shuffle(names)
+        return {name: shuffled(value[name]) for name in names}
+
+    spelled = json.dumps(shuffled(document), indent=dice.choice([None, 1]), ensure_ascii=dice.random() < 0.5)
+    try:
+        again = parse(spelled.encode())
+    except UnicodeEncodeError:
+        again = shuffled(document)  # Half a surrogate pair can only be spelled as an escape.
+    assert digest(document) == digest(again)
+    assert (document.get("x") == other) or digest({**document, "x": other}) != digest({**document, "x": [other]})

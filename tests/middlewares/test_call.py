@@ -48,3 +48,12 @@ def test_an_answer_begins_with_nothing_known() -> None:
         answer.produced_bytes,
         answer.finished,
     )
+
+
+def test_an_answer_tells_the_id_of_the_call_that_was_made() -> None:
+    """Its own, or the one whose answer it gets."""
+    call = Call()
+    call.request_id, call.replay_of = "req_2", None
+    assert "req_2" == call.told_id
+    call.replay_of = "req_1"
+    assert "req_1" == call.told_id

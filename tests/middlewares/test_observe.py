@@ -154,3 +154,19 @@ async def test_candidates_are_logged_where_there_is_something_to_explain(
         ["alpha/standard: served", "beta/alternative: not_needed"],
         ["alpha/standard: not_wanted", "beta/alternative: not_wanted"],
     ] == [facts["candidates"] for facts in logged]
+
+
+async def test_a_repeated_answer_is_told_apart(sqlite_database_url: str, alpha: RawUpstream, beta: RawUpstream) -> None:
+    """Its line has an id of its own and the id of the call that was made, which alone has a cost."""
+    logged: list[dict[str, Any]] = []
+    key = {"Idempotency-Key": "order-1"}
+    async with running_gateway(book(alpha.url, beta.url), sqlite_database_url, log=logged.append) as gateway:
+        await gateway.chat(headers=key)
+        await gateway.chat(headers=key)
+        counts = await counted(gateway)
+
+    made, repeated = logged
+    assert ("0.0002954", None) == (made["cost"], made["replay_of"])
+    assert (None, made["request_id"]) == (repeated["cost"], repeated["replay_of"])
+    assert repeated["request_id"] != made["request_id"]
+    assert {("alpha", "standard", "standard", "complete", "200"): 1, ("", "", "", "replayed", "200"): 1} == counts

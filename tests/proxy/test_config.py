@@ -381,7 +381,7 @@ def test_whatever_is_written_gives_settings_or_faults_and_no_secret(lines: list[
 def test_an_unset_variable_says_what_is_off(folder: Path) -> None:
     """Unset and empty are the same: the feature is off, and the operator is told by which name."""
     expected = [
-        "FIND_TOKEN_SECRET_KEY is not set: callers' own provider keys cannot be stored",
+        "FIND_TOKEN_SECRET_KEY is not set: callers' own provider keys, and answers to repeat, cannot be stored",
         "STRIPE_API_KEY is not set: payments by Stripe are off",
         "STRIPE_WEBHOOK_SECRET is not set: webhooks of Stripe are refused",
         "DEEPSEEK_API_KEY is not set: provider deepseek is off",

@@ -92,3 +92,17 @@ def test_a_key_of_another_length_is_refused(text: str) -> None:
     """With a sentence that says how to make one, and without showing it."""
     with pytest.raises(ValueError, match="openssl rand -base64 32"):
         Sealer(text)
+
+
+@settings(deadline=None, print_blob=True)
+@given(st.binary())
+def test_an_answer_opens_as_an_answer_alone(answer: bytes) -> None:
+    """Any bytes; never as the provider key of a row of the same id, nor the other way round."""
+    sealer = Sealer(NEW)
+    sealed = sealer.seal_answer(answer, account_id="a", row_id="r")
+
+    assert answer == sealer.open_answer(sealed, account_id="a", row_id="r")
+    with pytest.raises(SealBroken):
+        sealer.open(sealed, account_id="a", row_id="r")
+    with pytest.raises(SealBroken):
+        sealer.open_answer(sealer.seal("x", account_id="a", row_id="r"), account_id="a", row_id="r")

@@ -9,9 +9,10 @@ from proxy.app import CHAIN, Gateway
 from proxy.settings import Settings
 from storage.database import open_database
 
-NO_LINKS = ("__init__", "call", "choice", "explaining", "options")
+NO_LINKS = ("__init__", "call", "choice", "detached", "explaining", "following", "options", "recording", "runs")
 """What stands in middlewares/ without being a link of the chain: the facts the links share, the fields `body` reads, the
-choice that `budget` and quotes make, the words for it."""
+choice that `budget` and quotes make, the words for it, and what `idempotency` stands on: calls that run apart from their
+callers, and who follows them."""
 
 
 def test_the_chain_stands_in_this_order() -> None:
@@ -23,6 +24,7 @@ def test_the_chain_stands_in_this_order() -> None:
         "auth",
         "rate_limit",
         "body",
+        "idempotency",
         "byok",
         "budget",
         "routing",
