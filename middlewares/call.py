@@ -22,6 +22,7 @@ from billing.values import value
 from providers.catalogue import Model
 from providers.selection import Offer, Wish
 from storage.calls import AttemptRow
+from storage.limits import Scope
 
 if TYPE_CHECKING:
     from providers.errors import UpstreamError
@@ -123,6 +124,7 @@ WRITERS: Final[dict[str, tuple[str, ...]]] = {
     "account_id": ("observe", "auth"),
     "key_id": ("auth",),
     "limit_state": ("correlate", "rate_limit"),
+    "limited": ("correlate", "rate_limit"),
     "request": ("body",),
     "options": ("body",),
     "model": ("body",),
@@ -176,6 +178,8 @@ class Call:
     """The key the caller used."""
     limit_state: tuple[int, int, float] | None
     """Rate limit: limit, remaining, seconds until it is whole again."""
+    limited: tuple[Scope, ...]
+    """Who shares its limits: its account, its key; empty where nothing is limited."""
     request: Mapping[str, Any]
     """The body that may go upstream: parsed, checked, without our own and credential-like fields."""
     options: Options

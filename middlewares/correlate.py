@@ -39,19 +39,25 @@ def correlate() -> Middleware:
 
     @web.middleware
     async def correlate_call(request: web.Request, handler: Handler) -> web.StreamResponse:
-        call = Call()
-        call.request_id = new_request_id()
-        call.stream = None
-        call.cost = call.balance = call.hold = None
-        call.max_tokens_clamp = None
-        call.attempts = []
-        call.offer = None
-        call.mode = None
-        call.shown = False
-        call.limit_state = None
-        call.answer = None
-        call.bill = None
-        request[CALL] = call
+        request[CALL] = new_call()
         return await handler(request)
 
     return correlate_call
+
+
+def new_call() -> Call:
+    """A call of which nothing is known but its id."""
+    call = Call()
+    call.request_id = new_request_id()
+    call.stream = None
+    call.cost = call.balance = call.hold = None
+    call.max_tokens_clamp = None
+    call.attempts = []
+    call.offer = None
+    call.mode = None
+    call.shown = False
+    call.limit_state = None
+    call.limited = ()
+    call.answer = None
+    call.bill = None
+    return call

@@ -24,13 +24,16 @@ from middlewares.errors import errors
 from middlewares.headers import headers, headers_of_calls, write_headers
 from middlewares.metering import metering
 from middlewares.observe import LogCall, observe, utc_now
+from middlewares.overload import Overload, overload
 from middlewares.rate_limit import rate_limit
 from middlewares.routing import RoutingSettings, routing
+from middlewares.token_limit import token_limit
 from providers.catalogue import Catalogue
 from providers.health import Health
 from providers.transport import PooledTransport
 from proxy.chat import chat
 from proxy.config import Loaded
+from proxy.front import Front
 from proxy.listening import listen
 from proxy.models import list_models, show_model
 from proxy.probes import READY_SECONDS, healthz, metrics, readyz
@@ -43,19 +46,23 @@ from storage.database import Database
 from storage.expiry import Expiry
 from storage.keys import KeyRing
 from storage.ledger import Ledger
+from storage.limits import Limits
 from storage.postings import find_total_held
 from storage.provider_keys import ProviderKeys
 from storage.sealing import Sealer
+from storage.shared_limits import open_limits
 
 logger = logging.getLogger("find-token.app")
 
 CHAIN: Final = (
     "errors",  # outermost: whatever comes back up becomes an answer
     "correlate",  # an id before anything can go wrong
+    "overload",  # who cannot be served is told so at once
     "observe",  # the clock, and the count when all is over
     "auth",  # nobody unknown costs more than a look at a key
     "rate_limit",  # refused before a body is read
     "body",  # what is asked
+    "token_limit",  # how much of it: known only now
     "byok",  # who pays, and with which key
     "budget",  # hold and settle: outside routing, because they happen once
     "routing",  # one candidate after another
@@ -113,6 +120,8 @@ class Gateway:
         self._expiry = Expiry(database, settings.billing.credit_expiry_days)
         self._keys = KeyRing(database, settings.security.key_prefix)
         self._provider_keys = ProviderKeys(database, Sealer(settings.security.secret_key.get_secret_value()))
+        self._limiter = open_limits(settings.storage.redis, on_local=self._instruments.limits_local.inc)
+        self._overload = Overload(lambda: database.queue_length)
         self._tasks: list[asyncio.Task[None]] = []
         self._runners: list[web.AppRunner] = []
         self._headers_of = headers_of_calls(settings.security.header_prefix)
@@ -135,13 +144,17 @@ class Gateway:
         self._instruments.watch_circuits(self._circuits)
         await self._transport.start()
         await self._ledger.heartbeat()
+        await self._limiter.start()
+        self._in_background(self._overload.watch())
         self._in_background(self._keys.watch())
         self._in_background(self._provider_keys.watch())
         self._in_background(_every(HEARTBEAT_SECONDS, self._ledger.heartbeat))
         self._in_background(_every(SWEEP_SECONDS, self._sweep))
         self._in_background(_every(EXPIRY_SECONDS, self._expire, first_after_seconds=SWEEP_SECONDS))
         server = self._settings.server
-        self.url = await self._listen(self.public_application(), server.listen, share_port=self._share_port)
+        self.url = await self._listen(
+            self.public_application(), server.listen, share_port=self._share_port, front=self._front()
+        )
         self.admin_url = await self._listen(self.admin_application(), server.admin_listen)
 
     async def close(self) -> None:
@@ -153,6 +166,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._limiter.close()
         await self._transport.close()
         await self._database.close()
 
@@ -198,11 +212,14 @@ class Gateway:
         fee, byok_fee = Fee.percent(settings.billing.usage_fee_percent), Fee.percent(settings.billing.byok_fee_percent)
         budget_settings = BudgetSettings(fee, byok_fee, settings.billing.byok_free_requests_per_month)
         instruments = self._instruments
+        self._overload.allow(settings.server.max_calls, settings.server.overload_lag_seconds)
         return [
+            overload(self._overload, instruments),
             observe(instruments, self._clock, self._log),
             auth(self._keys),
-            rate_limit(settings.limits.requests_per_minute, settings.limits.concurrent_requests, instruments),
+            rate_limit(self._limiter, Limits(**settings.limits.model_dump()), instruments),
             body(settings.server.max_body_bytes, settings.server.body_timeout_seconds, self.catalogue),
+            token_limit(self._limiter, instruments),
             byok(self._provider_keys, self.catalogue),
             budget(self._ledger, budget_settings, self.catalogue, self._health, instruments),
             routing(self._routing_settings(), self._health, instruments),
@@ -231,7 +248,9 @@ class Gateway:
             headers_of=self._headers_of,
         )
 
-    async def _listen(self, application: web.Application, address: str, *, share_port: bool = False) -> str:
+    async def _listen(
+        self, application: web.Application, address: str, *, share_port: bool = False, front: Front | None = None
+    ) -> str:
         """Serve ``application`` until we close, and return its URL."""
         server = self._settings.server
         runner, url = await listen(
@@ -240,9 +259,19 @@ class Gateway:
             keepalive_seconds=server.keepalive_seconds,
             shutdown_seconds=server.shutdown_seconds,
             share_port=share_port,
+            front=front,
         )
         self._runners.append(runner)
         return url
+
+    def _front(self) -> Front:
+        server = self._settings.server
+        return Front(
+            header_timeout_seconds=server.header_timeout_seconds,
+            most_connections=server.max_connections,
+            headers_of=self._headers_of,
+            on_refused=self._instruments.turned_away,
+        )
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work))

@@ -18,10 +18,12 @@ def test_the_chain_stands_in_this_order() -> None:
     assert (
         "errors",
         "correlate",
+        "overload",
         "observe",
         "auth",
         "rate_limit",
         "body",
+        "token_limit",
         "byok",
         "budget",
         "routing",
