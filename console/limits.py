@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from aiohttp import web
@@ -10,26 +9,26 @@ from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.call import CALL
 from middlewares.errors import Refusal
-from middlewares.rate_limit import RateLimiter
+from storage.limits import Limits, LocalLimits, Scope
 
 REQUESTS_PER_MINUTE: Final = 120
+_LIMITS: Final = Limits(requests_per_minute=REQUESTS_PER_MINUTE)
 
 
 def limits() -> Middleware:
     """Refuse with 429 beyond 120 requests a minute and account."""
-    limiter = RateLimiter(REQUESTS_PER_MINUTE)
+    limiter = LocalLimits()
 
     @web.middleware
     async def limit_rate(request: web.Request, handler: Handler) -> web.StreamResponse:
         call = request[CALL]
-        assert call.account_id is not None, "auth comes first"
-        decision = limiter.take(call.account_id, asyncio.get_running_loop().time())
-        call.limit_state = (REQUESTS_PER_MINUTE, decision.remaining, decision.reset_seconds)
-        if not decision.allowed:
+        verdict = await limiter.enter((Scope(f"account:{call.account_id}", _LIMITS),), call.request_id)
+        call.limit_state = verdict.state
+        if verdict.refused_by is not None:
             raise Refusal(
                 "rate_limit_exceeded",
                 f"more than {REQUESTS_PER_MINUTE} requests a minute about your account; wait as long as Retry-After says",
-                retry_after_seconds=decision.retry_after_seconds,
+                retry_after_seconds=verdict.retry_after_seconds,
             )
         return await handler(request)
 

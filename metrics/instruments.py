@@ -34,6 +34,9 @@ FAMILIES: Final[dict[str, str]] = {
     "absorbed_usd_total": "What calls cost beyond their hold and nobody paid, in USD.",
     "usage_ignored_total": "Values in providers' reports of usage that were no whole numbers in range.",
     "rate_limited_total": "Calls refused because an account was over a limit.",
+    "limits_local_total": "Decisions about limits that this process made alone, because Redis did not answer.",
+    "shed_total": "Calls refused with 503 because the process was overloaded, by what there was too much of.",
+    "turned_away_total": "Connections and messages refused before they were a request, by error code.",
     "streams_open": "Streams being relayed now.",
     "client_disconnects_total": "Callers who left before their answer was complete.",
     "ledger_commit_seconds": "How long a batch of holds and settlements took to become durable.",
@@ -98,6 +101,9 @@ class Instruments:
         self._commit_seconds = self._histogram("ledger_commit_seconds", (), COMMIT_BUCKETS)
         self._usage_ignored = self._counter("usage_ignored_total", ("provider",))
         self.rate_limited = Counter(_name("rate_limited_total"), FAMILIES["rate_limited_total"], registry=self.registry)
+        self.limits_local = Counter(_name("limits_local_total"), FAMILIES["limits_local_total"], registry=self.registry)
+        self._shed = self._counter("shed_total", ("reason",))
+        self._turned_away = self._counter("turned_away_total", ("code",))
         self.client_disconnects = Counter(
             _name("client_disconnects_total"), FAMILIES["client_disconnects_total"], registry=self.registry
         )
@@ -174,6 +180,14 @@ class Instruments:
     def usage_ignored(self, provider: str, values: int) -> None:
         """So many values of an attempt's reports were no whole numbers in range."""
         self._usage_ignored.add((provider,), values)
+
+    def shed(self, reason: str) -> None:
+        """A call was refused because the process was overloaded."""
+        self._shed.add((reason,))
+
+    def turned_away(self, code: str) -> None:
+        """A connection or a message was refused before it was a request."""
+        self._turned_away.add((code,))
 
     def committed(self, seconds: float) -> None:
         """A batch of the ledger became durable."""

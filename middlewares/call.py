@@ -23,6 +23,7 @@ from providers.catalogue import Model
 from providers.selection import Offer, Selection, Wish
 from storage.calls import AttemptRow
 from storage.keys import KeyHolder
+from storage.limits import Scope
 
 if TYPE_CHECKING:
     from providers.errors import UpstreamError
@@ -129,6 +130,7 @@ WRITERS: Final[dict[str, tuple[str, ...]]] = {
     "key_id": ("auth",),
     "key": ("auth",),
     "limit_state": ("correlate", "rate_limit", "limits"),
+    "limited": ("correlate", "rate_limit"),
     "request": ("body",),
     "options": ("body",),
     "model": ("body",),
@@ -196,6 +198,8 @@ class Call:
     """The same with what it may do."""
     limit_state: tuple[int, int, float] | None
     """Rate limit: limit, remaining, seconds until it is whole again."""
+    limited: tuple[Scope, ...]
+    """Who shares its limits: its account, its key; empty where nothing is limited."""
     request: Mapping[str, Any]
     """The body that may go upstream: parsed, checked, without our own and credential-like fields."""
     options: Options

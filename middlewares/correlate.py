@@ -34,8 +34,20 @@ def _random_hex() -> str:
     return _random.pop()
 
 
-def begin(call: Call) -> None:
-    """A new id, and nothing decided: also for a call that is begun a second time, at somebody else's expense."""
+def correlate() -> Middleware:
+    """Give each request its `Call`, with every fact that may legitimately stay empty."""
+
+    @web.middleware
+    async def correlate_call(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request[CALL] = new_call()
+        return await handler(request)
+
+    return correlate_call
+
+
+def new_call() -> Call:
+    """A call of which nothing is known but its id."""
+    call = Call()
     call.request_id = new_request_id()
     call.replay_of = call.stream = call.end_stream = None
     call.cost = call.balance = call.hold = None
@@ -44,21 +56,10 @@ def begin(call: Call) -> None:
     call.offer = None
     call.mode = None
     call.shown = False
+    call.limit_state = None
+    call.limited = ()
     call.answer = None
     call.bill = None
     call.selection = None
     call.explained = False
-
-
-def correlate() -> Middleware:
-    """Give each request its `Call`, with every fact that may legitimately stay empty."""
-
-    @web.middleware
-    async def correlate_call(request: web.Request, handler: Handler) -> web.StreamResponse:
-        call = Call()
-        begin(call)
-        call.limit_state = None
-        request[CALL] = call
-        return await handler(request)
-
-    return correlate_call
+    return call

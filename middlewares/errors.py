@@ -68,6 +68,7 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "idempotency_answer_lost": (409, "idempotency_error"),
     "stream_no_longer_available": (410, "not_found_error"),
     "request_too_large": (413, "invalid_request_error"),
+    "head_too_large": (431, "invalid_request_error"),
     "unsupported_encoding": (415, "invalid_request_error"),
     "unsupported_media_type": (415, "invalid_request_error"),
     "refused_value": (422, "invalid_request_error"),
@@ -155,6 +156,9 @@ def errors() -> Middleware:
             if call is not None and call.stream is not None:
                 return _end(request, call.stream, call.end_stream, error)
             response = error_response(problem_of(error), call)
+            if request.content.exception() is not None:
+                # Its body broke, so nobody can say where another request would begin.
+                response.force_close()
             if isinstance(error, web.HTTPMethodNotAllowed):
                 response.headers["Allow"] = error.headers["Allow"]
             return response

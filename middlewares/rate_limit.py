@@ -1,13 +1,11 @@
-"""How often and how many at once: limits per account, held in memory.
+"""How often and how many at once: a call passes the limits of its account and of its key, or is refused with 429.
 
-The rate limit is GCRA (the generic cell rate algorithm): a bucket of one minute that refills continuously, kept as one
-number per account. Source: ITU-T I.371, "virtual scheduling algorithm".
+The counting is storage's: in this process's memory, or in a Redis that several processes share. Limits never decide about
+money; what a call may cost is the budget's matter.
 """
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
@@ -16,91 +14,63 @@ from aiohttp.typedefs import Handler, Middleware
 from metrics.instruments import Instruments
 from middlewares.call import CALL
 from middlewares.errors import Refusal
+from storage.keys import KeyTerms
+from storage.limits import Limiter, Limits, Scope, Verdict
 
-WINDOW_SECONDS: Final = 60.0
-ACCOUNTS_REMEMBERED: Final = 100_000
-"""Buckets kept; full ones are dropped first, since a full bucket says nothing."""
-RETRY_WHEN_CROWDED_SECONDS: Final = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What the limiter says of one request."""
-
-    allowed: bool
-    remaining: int
-    retry_after_seconds: float
-    """When the same request would be allowed; 0 if it is."""
-    reset_seconds: float
-    """When the bucket is full again."""
+_CODES: Final = {
+    "requests": "rate_limit_exceeded",
+    "tokens": "rate_limit_exceeded",
+    "concurrency": "concurrency_limit_exceeded",
+}
 
 
-class RateLimiter:
-    """One GCRA bucket per account; ``limit`` requests a minute, all of which may come at once."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._interval = WINDOW_SECONDS / limit
-        self._full_at: dict[str, float] = {}
-
-    def take(self, account_id: str, now: float) -> Decision:
-        """Take one request out of the account's bucket at ``now`` (seconds on a clock that never runs backwards)."""
-        full_at = max(self._full_at.get(account_id, now), now)
-        after = full_at + self._interval
-        wait = after - now - WINDOW_SECONDS
-        # A hair of tolerance, or sums of fractions refuse the last request of a full bucket.
-        if wait > 1e-9:
-            return Decision(False, 0, wait, full_at - now)
-        if len(self._full_at) >= ACCOUNTS_REMEMBERED and account_id not in self._full_at:
-            self._forget(now)
-        self._full_at[account_id] = after
-        return Decision(True, int((WINDOW_SECONDS - (after - now)) / self._interval + 1e-6), 0.0, after - now)
-
-    def _forget(self, now: float) -> None:
-        """Drop full buckets; if none is full, the fullest half."""
-        kept = {account: full_at for account, full_at in self._full_at.items() if full_at > now}
-        if len(kept) >= ACCOUNTS_REMEMBERED:
-            emptiest_first = sorted(kept, key=kept.__getitem__, reverse=True)
-            kept = {account: kept[account] for account in emptiest_first[: ACCOUNTS_REMEMBERED // 2]}
-        self._full_at = kept
-
-
-def rate_limit(requests_per_minute: int, concurrent_requests: int, instruments: Instruments) -> Middleware:
-    """Refuse with 429 beyond the limits; 0 means no limit."""
-    limiter = RateLimiter(requests_per_minute) if requests_per_minute else None
-    running: dict[str, int] = {}
+def rate_limit(limiter: Limiter, of_account: Limits, instruments: Instruments) -> Middleware:
+    """Count the call under its account and its key. ``of_account`` holds for every account."""
 
     @web.middleware
     async def limit_rate(request: web.Request, handler: Handler) -> web.StreamResponse:
         call = request[CALL]
-        account_id = call.account_id
-        assert account_id is not None, "auth comes first"
-        if limiter is not None:
-            decision = limiter.take(account_id, asyncio.get_running_loop().time())
-            call.limit_state = (limiter.limit, decision.remaining, decision.reset_seconds)
-            if not decision.allowed:
-                instruments.rate_limited.inc()
-                raise Refusal(
-                    "rate_limit_exceeded",
-                    f"more than {limiter.limit} requests a minute; wait as long as Retry-After says",
-                    retry_after_seconds=decision.retry_after_seconds,
-                )
-        if not concurrent_requests:
+        assert call.account_id is not None, "auth comes first"
+        own = _limits_of(call.key.terms)
+        if not of_account and not own:
             return await handler(request)
-        at_once = running.get(account_id, 0)
-        if at_once >= concurrent_requests:
+        scopes = call.limited = _scopes(call.account_id, of_account, call.key_id, own)
+        verdict = await limiter.enter(scopes, call.request_id)
+        call.limit_state = verdict.state
+        if verdict.refused_by is not None:
             instruments.rate_limited.inc()
-            raise Refusal(
-                "concurrency_limit_exceeded",
-                f"more than {concurrent_requests} requests at once; wait for one to end",
-                retry_after_seconds=RETRY_WHEN_CROWDED_SECONDS,
-            )
-        running[account_id] = at_once + 1
+            raise refusal_of(verdict)
         try:
             return await handler(request)
         finally:
-            running[account_id] -= 1
-            if not running[account_id]:
-                del running[account_id]
+            limiter.leave(scopes, call.request_id)
 
     return limit_rate
+
+
+def _limits_of(terms: KeyTerms) -> Limits | None:
+    """What the key alone may ask; None where it has no limits of its own."""
+    if terms.requests_per_minute is terms.tokens_per_minute is terms.concurrent_requests is None:
+        return None
+    return Limits(terms.requests_per_minute or 0, terms.tokens_per_minute or 0, terms.concurrent_requests or 0)
+
+
+def _scopes(account_id: str, of_account: Limits, key_id: str, of_key: Limits | None) -> tuple[Scope, ...]:
+    scopes = (Scope(f"account:{account_id}", of_account),) if of_account else ()
+    return (*scopes, Scope(f"key:{key_id}", of_key)) if of_key else scopes
+
+
+def refusal_of(verdict: Verdict) -> Refusal:
+    """The 429 that names whose limit it is, and how long to wait."""
+    scope = verdict.refused_by
+    assert scope is not None, "nothing was refused"
+    whose = f"this {scope.name.partition(':')[0]}"
+    sentences = {
+        "requests": f"more than {scope.limits.requests_per_minute} requests a minute for {whose}; "
+        "wait as long as Retry-After says",
+        "tokens": f"more than {scope.limits.tokens_per_minute} tokens a minute for {whose}; "
+        "wait as long as Retry-After says, or ask for fewer",
+        "concurrency": f"more than {scope.limits.concurrent_requests} requests at once for {whose}; "
+        "wait for one to end",
+    }
+    return Refusal(_CODES[verdict.kind], sentences[verdict.kind], retry_after_seconds=verdict.retry_after_seconds)

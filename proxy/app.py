@@ -28,9 +28,11 @@ from middlewares.headers import headers, headers_of_calls, write_headers
 from middlewares.idempotency import idempotency
 from middlewares.metering import metering
 from middlewares.observe import LogCall, observe, utc_now
+from middlewares.overload import Overload, overload
 from middlewares.rate_limit import rate_limit
 from middlewares.routing import RoutingSettings, routing
 from middlewares.runs import Runs
+from middlewares.token_limit import token_limit
 from providers.catalogue import Catalogue
 from providers.health import Health
 from providers.prompt_caches import PromptCaches
@@ -38,6 +40,7 @@ from providers.transport import PooledTransport
 from proxy.chat import chat
 from proxy.config import Loaded
 from proxy.endpoints import list_endpoints
+from proxy.front import Front
 from proxy.listening import listen
 from proxy.models import list_models, show_model
 from proxy.probes import READY_SECONDS, healthz, metrics, readyz
@@ -54,20 +57,24 @@ from storage.idempotency import Answers
 from storage.key_changes import KeyUses
 from storage.keys import KeyRing
 from storage.ledger import Ledger
+from storage.limits import Limits
 from storage.postings import find_total_held
 from storage.provider_keys import ProviderKeys
 from storage.sealing import Sealer
+from storage.shared_limits import open_limits
 
 logger = logging.getLogger("find-token.app")
 
 CHAIN: Final = (
     "errors",  # outermost: whatever comes back up becomes an answer
     "correlate",  # an id before anything can go wrong
+    "overload",  # who cannot be served is told so at once
     "observe",  # the clock, and the count when all is over
     "auth",  # nobody unknown costs more than a look at a key
     "rate_limit",  # refused before a body is read
     "body",  # what is asked
     "idempotency",  # what was asked before is not asked again; from here on a call may run apart from its caller
+    "token_limit",  # how much of it: known only now
     "byok",  # who pays, and with which key
     "budget",  # hold and settle: outside routing, because they happen once
     "routing",  # one candidate after another
@@ -138,6 +145,8 @@ class Gateway:
         self._provider_keys = ProviderKeys(database, self._sealer)
         self._answers = Answers(database, self._sealer, process_id)
         self._runs = Runs(settings.routing.reconnect_seconds)
+        self._limiter = open_limits(settings.storage.redis, on_local=self._instruments.limits_local.inc)
+        self._overload = Overload(lambda: database.queue_length)
         self._tasks: list[asyncio.Task[None]] = []
         self._runners: list[web.AppRunner] = []
         self._headers_of = headers_of_calls(settings.security.header_prefix)
@@ -160,6 +169,8 @@ class Gateway:
         self._instruments.watch_circuits(self._circuits)
         await self._transport.start()
         await self._ledger.heartbeat()
+        await self._limiter.start()
+        self._in_background(self._overload.watch())
         self._in_background(self._keys.watch())
         self._in_background(self._key_uses.watch())
         self._in_background(self._provider_keys.watch())
@@ -170,7 +181,9 @@ class Gateway:
         if not self._answers.can_keep:
             logger.warning("no secret key is set: answers to calls with an Idempotency-Key are kept in memory only")
         server = self._settings.server
-        self.url = await self._listen(self.public_application(), server.listen, share_port=self._share_port)
+        self.url = await self._listen(
+            self.public_application(), server.listen, share_port=self._share_port, front=self._front()
+        )
         self.admin_url = await self._listen(self.admin_application(), server.admin_listen)
 
     async def close(self) -> None:
@@ -184,6 +197,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._limiter.close()
         await self._transport.close()
         await self._database.close()
 
@@ -266,10 +280,12 @@ class Gateway:
         explain_header = f"{settings.security.header_prefix}Explain"
         budget_settings = BudgetSettings(fee, byok_fee, free_requests, explain_header)
         instruments = self._instruments
+        self._overload.allow(settings.server.max_calls, settings.server.overload_lag_seconds)
         return [
+            overload(self._overload, instruments),
             observe(instruments, self._clock, self._log),
             auth(self._keys, self._key_uses),
-            rate_limit(settings.limits.requests_per_minute, settings.limits.concurrent_requests, instruments),
+            rate_limit(self._limiter, Limits(**settings.limits.model_dump()), instruments),
             body(settings.server.max_body_bytes, settings.server.body_timeout_seconds, self.catalogue),
             idempotency(
                 self._runs,
@@ -277,6 +293,7 @@ class Gateway:
                 header_prefix=settings.security.header_prefix,
                 stall_seconds=settings.server.client_stall_seconds,
             ),
+            token_limit(self._limiter, instruments),
             byok(self._provider_keys, self.catalogue),
             budget(self._ledger, budget_settings, self._choice(), instruments),
             routing(self._routing_settings(), self._health, instruments),
@@ -306,7 +323,9 @@ class Gateway:
             headers_of=self._headers_of,
         )
 
-    async def _listen(self, application: web.Application, address: str, *, share_port: bool = False) -> str:
+    async def _listen(
+        self, application: web.Application, address: str, *, share_port: bool = False, front: Front | None = None
+    ) -> str:
         """Serve ``application`` until we close, and return its URL."""
         server = self._settings.server
         runner, url = await listen(
@@ -315,9 +334,19 @@ class Gateway:
             keepalive_seconds=server.keepalive_seconds,
             shutdown_seconds=server.shutdown_seconds,
             share_port=share_port,
+            front=front,
         )
         self._runners.append(runner)
         return url
+
+    def _front(self) -> Front:
+        server = self._settings.server
+        return Front(
+            header_timeout_seconds=server.header_timeout_seconds,
+            most_connections=server.max_connections,
+            headers_of=self._headers_of,
+            on_refused=self._instruments.turned_away,
+        )
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work))

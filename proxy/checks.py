@@ -6,9 +6,8 @@ Every check says what it expected; what was found is added where the fault is re
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -16,11 +15,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from proxy.faults import did_you_mean
 from storage.database import open_database
 from storage.sealing import Sealer
+from storage.shared_limits import check_address
 
 MIDDLEWARES: Final = ("auth", "rate_limit", "byok", "budget", "routing", "metering", "headers")
 """The chain in its only order: each needs what those before it have decided."""
-
-Value = TypeVar("Value")
 
 
 def parse_listen(listen: str) -> tuple[str, int]:
@@ -35,17 +33,6 @@ def _refuse_bool(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("expected a number")
     return value
-
-
-def only(default: object, reason: str) -> Callable[[Value], Value]:
-    """A setting with a fixed name that this version can only honour at its default: refused, never silently ignored."""
-
-    def check(value: Value) -> Value:
-        if value != default:
-            raise ValueError(f"expected {default!r}, because {reason}")
-        return value
-
-    return check
 
 
 def _check_listen(value: str) -> str:
@@ -65,6 +52,13 @@ def _check_database(value: str) -> str:
     if not re.fullmatch(r"sqlite:///(?!:memory:).+|postgres(ql)?://.+", value):
         raise ValueError('expected "sqlite:///file" or "postgresql://user:password@host:5432/name"')
     open_database(value)
+    return value
+
+
+def _check_redis(value: str) -> str:
+    """Empty, or an address that the installed client takes; nothing is connected yet."""
+    if value:
+        check_address(value)
     return value
 
 
@@ -111,6 +105,7 @@ Dollars = Annotated[Decimal, BeforeValidator(_refuse_bool), Field(gt=0, le=1_000
 Listen = Annotated[str, AfterValidator(_check_listen)]
 Url = Annotated[str, AfterValidator(_check_url)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_database)]
+RedisUrl = Annotated[str, AfterValidator(_check_redis)]
 SecretKey = Annotated[SecretStr, AfterValidator(_check_secret_key)]
 KeyPrefix = Annotated[str, AfterValidator(_check_key_prefix)]
 HeaderPrefix = Annotated[str, AfterValidator(_check_header_prefix)]

@@ -31,7 +31,6 @@ _WITHOUT_EFFECT: Final = (
     ("billing", "maximum_recharge_usd"),
     ("stripe", "api_base"),
     ("stripe", "return_hosts"),
-    ("server", "header_timeout_seconds"),
     ("server", "public_url"),
 )
 """Settings of what is not there yet; changing them is pointed out."""

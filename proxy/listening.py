@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
 from proxy.checks import parse_listen
+from proxy.front import HEADERS_LIMIT, LINE_LIMIT_BYTES, Front, FrontRunner
 from proxy.shortcut import take_shortcut
 
-HEAD_LIMIT_BYTES: Final = 16_384
 BACKLOG: Final = 2048
 UNIX: Final = "unix:"
 """What an address begins with that is a socket in the file system: between our own processes only."""
@@ -22,23 +22,26 @@ async def listen(
     keepalive_seconds: float,
     shutdown_seconds: float,
     share_port: bool = False,
+    front: Front | None = None,
 ) -> tuple[web.AppRunner, str]:
     """Serve ``application``; its runner, to be cleaned up, and its URL. Raises OSError.
 
     ``address`` is host:port or unix:/path. With ``share_port`` other processes may listen on the same port.
+    ``front`` stands where strangers may come.
     """
-    runner = web.AppRunner(
-        application,
-        access_log=None,
+    settings: dict[str, Any] = {
+        "access_log": None,
         # A caller who hangs up cancels the handler: that is how we notice while a provider is silent.
-        handler_cancellation=True,
+        "handler_cancellation": True,
         # A body's encoding is judged, and undone, within our limits and in our words (middlewares/body.py).
-        auto_decompress=False,
-        keepalive_timeout=keepalive_seconds,
-        shutdown_timeout=shutdown_seconds,
-        max_line_size=HEAD_LIMIT_BYTES,
-        max_field_size=HEAD_LIMIT_BYTES,
-    )
+        "auto_decompress": False,
+        "keepalive_timeout": keepalive_seconds,
+        "shutdown_timeout": shutdown_seconds,
+        "max_line_size": LINE_LIMIT_BYTES,
+        "max_field_size": LINE_LIMIT_BYTES,
+        "max_headers": HEADERS_LIMIT,
+    }
+    runner = web.AppRunner(application, **settings) if front is None else FrontRunner(application, front, **settings)
     await runner.setup()
     take_shortcut(runner)
     try:

@@ -7,10 +7,10 @@ of proxy/config.py.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Literal
 
 import pydantic
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from proxy.checks import (
     MIDDLEWARES,
@@ -21,12 +21,12 @@ from proxy.checks import (
     KeyPrefix,
     Listen,
     Percent,
+    RedisUrl,
     Seconds,
     SecretKey,
     Url,
     Wait,
     Whole,
-    only,
 )
 
 
@@ -67,13 +67,22 @@ class ServerSettings(Section):
     )
     header_timeout_seconds: Seconds = Field(
         default=15,
-        description="How long a caller may take to send the headers of a request; not enforced in this version.",
+        description="How long a caller may take to send the head of a request.",
     )
     body_timeout_seconds: Seconds = Field(
         default=30, description="How long a caller may take to send the body of a request."
     )
     keepalive_seconds: Seconds = Field(
         default=75, description="How long an idle connection is kept open for the next request."
+    )
+    max_connections: Whole = Field(
+        default=10_000, ge=1, description="Connections that may be open at the same time; more are turned away."
+    )
+    max_calls: Whole = Field(
+        default=2_000, ge=1, description="Calls that may be under way at the same time; more get 503 at once."
+    )
+    overload_lag_seconds: Seconds = Field(
+        default=0.25, description="New calls get 503 while the process has been late by this much for a while."
     )
     shutdown_seconds: Seconds = Field(
         default=30, description="How long calls in flight may take to finish when the gateway stops."
@@ -88,8 +97,10 @@ class StorageSettings(Section):
         repr=False,
         description="The book of record: a SQLite file, relative to this file, or a PostgreSQL address.",
     )
-    redis: Annotated[str, AfterValidator(only("", "this version keeps its limits in memory"))] = Field(
-        default="", repr=False, description="Redis for limits that several nodes share; this version runs without."
+    redis: RedisUrl = Field(
+        default="",
+        repr=False,
+        description="The address of a Redis, redis://host:6379/0, in which several processes share their limits.",
     )
 
 
@@ -155,8 +166,8 @@ class LimitsSettings(Section):
     requests_per_minute: Whole = Field(
         default=600, ge=0, description="Calls per minute and account, refilled continuously."
     )
-    tokens_per_minute: Annotated[Whole, AfterValidator(only(0, "this version does not limit tokens"))] = Field(
-        default=0, ge=0, description="Tokens per minute and account; this version does not limit them."
+    tokens_per_minute: Whole = Field(
+        default=0, ge=0, description="Tokens per minute and account, of prompts and answers, refilled continuously."
     )
     concurrent_requests: Whole = Field(
         default=0, ge=0, description="Calls of one account that may run at the same time; 0 does not limit them."

@@ -52,6 +52,7 @@ QUICK: Mapping[str, Mapping[str, Any]] = {
         "admin_listen": "127.0.0.1:0",
         "shutdown_seconds": 2,
         "body_timeout_seconds": 10,
+        "overload_lag_seconds": 10,
     },
     "security": {"secret_key": base64.b64encode(bytes(range(32))).decode()},
     "limits": {"requests_per_minute": 0},
@@ -292,6 +293,26 @@ class Gateway:
         balance = self.balance(account_id)
         assert (credit - sum(row.cost for row in self.rows(account_id)), 0) == (balance.balance, balance.held)
 
+    async def settled_balance(self, calls: int) -> None:
+        """Wait until so many calls stand in the billing log, however many that are, and nothing is held."""
+        async with asyncio.timeout(30):
+            while self.logged()[0] < calls or self.balance().held:
+                await asyncio.sleep(0.02)
+
+    def logged(self) -> tuple[int, Money]:
+        """How many calls the billing log has in all, and what they cost together."""
+        with self.database.session(snapshot=True) as connection:
+            count, cost = connection.execute("SELECT COUNT(*), COALESCE(SUM(cost), 0) FROM call").fetchone()
+        return int(count), int(cost)
+
+    def prove_balance(self, calls: int, *, credit: Money = CREDIT) -> None:
+        """So many calls stand in the billing log, the books agree, and the balance is what was given less what they cost."""
+        count, cost = self.logged()
+        with self.database.session(snapshot=True) as connection:
+            assert [] == audit(connection)
+        balance = self.balance()
+        assert (calls, credit - cost, 0) == (count, balance.balance, balance.held)
+
     async def metrics(self) -> list[tuple[str, dict[str, str], float]]:
         """Every sample of the metrics page: name, labels, value."""
         page = (await self.get("/metrics", admin=True)).body.decode()
@@ -369,7 +390,7 @@ def quick_settings(database_url: str, **sections: Mapping[str, Any]) -> Settings
     """QUICK with ``sections`` laid over it."""
     names = QUICK.keys() | sections.keys()
     merged: dict[str, Any] = {name: {**QUICK.get(name, {}), **sections.get(name, {})} for name in names}
-    merged["storage"] = {"database": database_url}
+    merged["storage"] = {"database": database_url, **sections.get("storage", {})}
     return Settings.model_validate(merged)
 
 

@@ -1,115 +1,22 @@
-"""How often and how many at once: the bucket is exact, each account has its own, and what is refused costs nothing."""
+"""How often and how many at once: each account has its own limits, and what is refused costs nothing."""
 
 from __future__ import annotations
 
 import asyncio
-from fractions import Fraction
 from typing import Any
 
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
-from middlewares import rate_limit
-from middlewares.rate_limit import RateLimiter
+from metrics.instruments import Instruments
+from middlewares.call import CALL
+from middlewares.correlate import new_call
+from middlewares.errors import Refusal
+from middlewares.rate_limit import rate_limit
+from storage.keys import KeyHolder, KeyTerms
+from storage.limits import Limits, LocalLimits
 from tests.fakes.raw_upstream import HANG, RawUpstream, completion, failure, http
-from tests.gateway import Gateway
-
-# Limits whose interval is exact in binary, with times in eighths of a second: the arithmetic of both sides is then exact.
-EXACT_LIMITS = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60, 120, 240)
-
-
-class Bucket:
-    """The textbook bucket: full at the start, refilled continuously, exact."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.tokens = Fraction(limit)
-        self.seen = Fraction(0)
-
-    def take(self, now: Fraction) -> bool:
-        self.tokens = min(Fraction(self.limit), self.tokens + (now - self.seen) * self.limit / 60)
-        self.seen = now
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
-
-
-def test_a_whole_minute_may_come_at_once_and_no_more() -> None:
-    """60 a minute: of 300 at once 60 pass, a second later one more, a minute later 60 again."""
-    limiter = RateLimiter(60)
-
-    assert 60 == sum(limiter.take("a", 100.0).allowed for _ in range(300))
-    assert [True, False] == [limiter.take("a", 101.0).allowed for _ in range(2)]
-    assert 60 == sum(limiter.take("a", 161.0).allowed for _ in range(300))
-    assert limiter.take("b", 161.0).allowed, "every account has a bucket of its own"
-
-
-@settings(deadline=None, print_blob=True, max_examples=200)
-@given(st.sampled_from(EXACT_LIMITS), st.lists(st.integers(0, 400), max_size=200))
-def test_it_decides_as_the_textbook_bucket_does(limit: int, eighths: list[int]) -> None:
-    """Request for request, with the same number left, for any times between requests."""
-    limiter, bucket = RateLimiter(limit), Bucket(limit)
-    now = Fraction(1000)
-    bucket.seen = now
-    for eighth in eighths:
-        now += Fraction(eighth, 8)
-        expected = bucket.take(now)
-        decision = limiter.take("a", float(now))
-        assert (expected, int(bucket.tokens)) == (decision.allowed, decision.remaining)
-
-
-@settings(deadline=None, print_blob=True, max_examples=200)
-@given(st.integers(1, 1000), st.lists(st.floats(0, 30), min_size=1, max_size=200))
-def test_no_stretch_of_time_sees_more_than_the_limit_allows(limit: int, gaps: list[float]) -> None:
-    """In any stretch of T seconds at most limit + T x limit / 60 pass, whatever the times are."""
-    limiter, now, passed = RateLimiter(limit), 0.0, []
-    for gap in gaps:
-        now += gap
-        passed += [now for _ in range(20) if limiter.take("a", now).allowed]
-    for first, start in enumerate(passed):
-        for last in range(first, len(passed)):
-            assert last - first + 1 <= limit + (passed[last] - start) * limit / 60 + 1e-3
-
-
-@settings(deadline=None, print_blob=True, max_examples=100)
-@given(st.integers(1, 1000), st.integers(1, 1200))
-def test_the_wait_it_names_is_neither_too_short_nor_too_long(limit: int, requests: int) -> None:
-    """After it the request passes; a moment before it does not. The bucket is whole again at the reset."""
-    limiter = RateLimiter(limit)
-    decision = [limiter.take("a", 0.0) for _ in range(requests)][-1]
-    if decision.allowed:
-        assert 0.0 == decision.retry_after_seconds
-        return
-    assert not limiter.take("a", decision.retry_after_seconds - 1e-6).allowed
-    assert limiter.take("a", decision.retry_after_seconds).allowed
-    # That one took a request more, so the bucket is whole one interval after the reset that was named.
-    whole = decision.reset_seconds + 60 / limit
-    assert limit == sum(limiter.take("a", whole).allowed for _ in range(limit + 5))
-
-
-def test_memory_is_bounded_and_full_buckets_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is at the limit stays at the limit, however many strangers come."""
-    monkeypatch.setattr(rate_limit, "ACCOUNTS_REMEMBERED", 10)
-    limiter = RateLimiter(2)
-    assert [True, True, False] == [limiter.take("greedy", 0.0).allowed for _ in range(3)]
-    for number in range(1000):
-        assert limiter.take(f"stranger {number}", number * 1e-6).allowed
-        assert len(limiter._full_at) <= 10
-    assert not limiter.take("greedy", 0.001).allowed
-
-
-def test_buckets_that_are_full_again_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They say nothing; nobody else is forgotten for them."""
-    monkeypatch.setattr(rate_limit, "ACCOUNTS_REMEMBERED", 3)
-    limiter = RateLimiter(60)
-    for account in ("a", "b", "c"):
-        limiter.take(account, 0.0)
-    limiter.take("c", 0.5)
-    limiter.take("d", 1.2)
-
-    assert {"c", "d"} == limiter._full_at.keys()
+from tests.gateway import PATH, Gateway
 
 
 async def test_a_burst_over_the_limit(start_gateway: Any, alpha: RawUpstream) -> None:
@@ -183,3 +90,49 @@ async def test_so_many_at_once_and_no_more(start_gateway: Any, alpha: RawUpstrea
         caller.hang_up(by_reset=True)
     await gateway.settled(4)
     assert 200 == (await gateway.chat()).status
+
+
+async def test_a_caller_who_waits_as_told_is_served(start_gateway: Any) -> None:
+    """`Retry-After` is true: exactly that long is enough, and the refused calls before it did not make it longer."""
+    gateway: Gateway = await start_gateway(limits={"requests_per_minute": 30})
+    replies = await asyncio.gather(*(gateway.chat() for _ in range(33)))
+    refused = [reply for reply in replies if reply.status == 429]
+    waits = {int(reply.headers["Retry-After"]) for reply in refused}
+    assert waits, replies
+    assert waits <= {1, 2}
+
+    await asyncio.sleep(max(waits))
+
+    assert 200 == (await gateway.chat()).status
+
+
+async def test_a_key_can_have_limits_of_its_own() -> None:
+    """Beside those of its account: the tighter one refuses, says so, and is what the headers tell."""
+    terms = {"key_1": KeyTerms(requests_per_minute=1), "key_2": KeyTerms()}
+    link = rate_limit(LocalLimits(), Limits(requests_per_minute=3), Instruments("0"))
+
+    async def end(_request: web.Request) -> web.StreamResponse:
+        return web.Response()
+
+    async def ask(key_id: str) -> tuple[str | None, tuple[int, int, float] | None]:
+        request = make_mocked_request("POST", PATH)
+        call = request[CALL] = new_call()
+        call.account_id, call.key_id, call.key = (
+            "acc",
+            key_id,
+            KeyHolder(key_id, "acc", "test", "active", None, None, terms[key_id]),
+        )
+        try:
+            await link(request, end)
+        except Refusal as refusal:
+            return refusal.problem.message, call.limit_state
+        return None, call.limit_state
+
+    first, second = await ask("key_1"), await ask("key_1")
+    others = [await ask("key_2") for _ in range(3)]
+
+    assert (None, (1, 0)) == (first[0], (first[1] or ())[:2])
+    assert second[0] is not None
+    assert "1 requests a minute for this key" in second[0]
+    assert [None, None] == [sentence for sentence, _ in others[:2]]
+    assert "3 requests a minute for this account" in str(others[2][0])

@@ -23,7 +23,6 @@ from proxy.checks import (
     Url,
     Wait,
     Whole,
-    only,
     parse_listen,
 )
 
@@ -123,11 +122,3 @@ def test_a_secret_key_is_32_bytes_or_nothing() -> None:
 def test_an_address_loses_the_slash_at_its_end() -> None:
     """So that paths can be put behind it."""
     assert "https://example.com" == TypeAdapter(Url).validate_python("https://example.com/")
-
-
-def test_what_this_version_cannot_honour_is_refused_with_the_reason() -> None:
-    """A setting is never silently ignored."""
-    check = only(1, "there is one")
-    assert 1 == check(1)
-    with pytest.raises(ValueError, match=r"^expected 1, because there is one$"):
-        check(2)

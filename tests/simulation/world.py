@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web, web_app
 
 from proxy.app import Gateway
+from proxy.front import Front, FrontRunner
 from proxy.shortcut import take_shortcut
 from storage.accounts import create_account, set_status
 from storage.audit import audit
@@ -53,10 +54,13 @@ class Node(Gateway):
     faults: Faults
     server: Any
 
-    async def _listen(self, application: web.Application, address: str, *, share_port: bool = False) -> str:
+    async def _listen(
+        self, application: web.Application, address: str, *, share_port: bool = False, front: Front | None = None
+    ) -> str:
         """No port is opened: callers reach `server` by bytes."""
         if not hasattr(self, "server"):
-            runner = web.AppRunner(application, access_log=None, handler_cancellation=True, auto_decompress=False)
+            assert front is not None, "the public port comes first"
+            runner = FrontRunner(application, front, access_log=None, handler_cancellation=True, auto_decompress=False)
             await runner.setup()
             take_shortcut(runner)
             self.server = runner.server

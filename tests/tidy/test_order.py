@@ -20,11 +20,13 @@ def test_the_chain_stands_in_this_order() -> None:
     assert (
         "errors",
         "correlate",
+        "overload",
         "observe",
         "auth",
         "rate_limit",
         "body",
         "idempotency",
+        "token_limit",
         "byok",
         "budget",
         "routing",
