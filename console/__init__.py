@@ -1,0 +1,1 @@
+"""The account plane: what a signed-in customer sees and does, and how they pay."""
