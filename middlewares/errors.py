@@ -53,12 +53,14 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "invalid_provider_key": (401, "authentication_error"),
     "insufficient_credits": (402, "insufficient_credits"),
     "insufficient_provider_balance": (402, "insufficient_credits"),
+    "invalid_signature": (400, "invalid_request_error"),
     "account_deactivated": (403, "permission_error"),
     "provider_permission_denied": (403, "permission_error"),
     "model_not_found": (404, "not_found_error"),
     "not_found": (404, "not_found_error"),
     "method_not_allowed": (405, "invalid_request_error"),
     "request_timeout": (408, "timeout_error"),
+    "not_refundable": (409, "invalid_request_error"),
     "request_too_large": (413, "invalid_request_error"),
     "unsupported_encoding": (415, "invalid_request_error"),
     "unsupported_media_type": (415, "invalid_request_error"),
@@ -71,6 +73,8 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "all_providers_unavailable": (503, "service_unavailable"),
     "overloaded": (503, "service_unavailable"),
     "storage_unavailable": (503, "service_unavailable"),
+    "payments_off": (503, "service_unavailable"),
+    "payments_unavailable": (503, "service_unavailable"),
     "deadline_exceeded": (504, "timeout_error"),
 }
 

@@ -33,6 +33,9 @@ from proxy.chat import chat
 from proxy.config import Loaded
 from proxy.listening import listen
 from proxy.models import list_models, show_model
+from proxy.payments import ROUTES as PAYMENT_ROUTES
+from proxy.payments import SWEEP_SECONDS as PAYMENT_SECONDS
+from proxy.payments import PaymentPlane
 from proxy.probes import READY_SECONDS, healthz, metrics, readyz
 from proxy.relay import RelaySettings
 from proxy.reloading import Reloading, reload_now, settings_in_force
@@ -75,6 +78,7 @@ ROUTES: Final = (
     ("GET", "/metrics"),
     ("POST", "/-/reload"),
     ("GET", "/-/settings"),
+    *PAYMENT_ROUTES,
 )
 
 HEARTBEAT_SECONDS: Final = 5.0
@@ -113,6 +117,7 @@ class Gateway:
         self._expiry = Expiry(database, settings.billing.credit_expiry_days)
         self._keys = KeyRing(database, settings.security.key_prefix)
         self._provider_keys = ProviderKeys(database, Sealer(settings.security.secret_key.get_secret_value()))
+        self._payments = PaymentPlane(lambda: self._settings, database, self._instruments)
         self._tasks: list[asyncio.Task[None]] = []
         self._runners: list[web.AppRunner] = []
         self._headers_of = headers_of_calls(settings.security.header_prefix)
@@ -134,12 +139,14 @@ class Gateway:
         self._database.on_commit = self._committed
         self._instruments.watch_circuits(self._circuits)
         await self._transport.start()
+        await self._payments.payments.start()
         await self._ledger.heartbeat()
         self._in_background(self._keys.watch())
         self._in_background(self._provider_keys.watch())
         self._in_background(_every(HEARTBEAT_SECONDS, self._ledger.heartbeat))
         self._in_background(_every(SWEEP_SECONDS, self._sweep))
         self._in_background(_every(EXPIRY_SECONDS, self._expire, first_after_seconds=SWEEP_SECONDS))
+        self._in_background(_every(PAYMENT_SECONDS, self._payments.desk.sweep))
         server = self._settings.server
         self.url = await self._listen(self.public_application(), server.listen, share_port=self._share_port)
         self.admin_url = await self._listen(self.admin_application(), server.admin_listen)
@@ -153,6 +160,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._payments.payments.close()
         await self._transport.close()
         await self._database.close()
 
@@ -169,6 +177,7 @@ class Gateway:
             application.router.add_post(f"{base}/chat/completions", self._shortcut.route)
             application.router.add_get(f"{base}/models", models)
             application.router.add_get(base + "/models/{id:.+}", model)
+        self._payments.add_routes(application, BASES, [auth(self._keys)])
         return application
 
     def admin_application(self) -> web.Application:
