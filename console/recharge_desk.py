@@ -38,6 +38,8 @@ from storage.refunds import NothingRefundable, RefundRow, ask_refund, find_unfin
 
 HEAR_SECONDS: Final = 2.5
 """A webhook is answered within so many seconds, whatever the database does; Stripe sends it again."""
+NO_ACCOUNT: Final = "~"
+"""Sorts behind every account's id: in a batch, payments are locked after accounts, as everybody does (storage/payments.py)."""
 SECOND: Final = 1_000_000
 HOUR: Final = 3_600 * SECOND
 ASK_AGAIN: Final[dict[Status, int]] = {"open": 300 * SECOND, "processing": HOUR}
@@ -115,12 +117,22 @@ class RechargeDesk:
         if isinstance(told, SessionTold):
             recharge = await self._database.read(find_told_recharge, told)
             return await self._database.run(
-                hear_session, recharge, told, event, now_microseconds(), key=recharge.account_id if recharge else ""
+                hear_session,
+                recharge,
+                told,
+                event,
+                now_microseconds(),
+                key=recharge.account_id if recharge else NO_ACCOUNT,
             )
         for _ in range(2):
             recharge = await self._database.read(find_by_payment, told.payment_intent)
             heard = await self._database.run(
-                hear_payment, recharge, told, event, now_microseconds(), key=recharge.account_id if recharge else ""
+                hear_payment,
+                recharge,
+                told,
+                event,
+                now_microseconds(),
+                key=recharge.account_id if recharge else NO_ACCOUNT,
             )
             if heard.outcome != "again":
                 break
