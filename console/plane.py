@@ -94,8 +94,11 @@ def account_handlers(parts: Parts) -> dict[tuple[str, str], Handler]:
     return dict(zip(ROUTES, handlers, strict=True))
 
 
-def add_account_plane(application: web.Application, bases: Iterable[str], parts: Parts) -> None:
-    """Serve the account plane under each of ``bases`` (``/v1``), and the description of the whole API."""
+def add_account_plane(application: web.Application, bases: Iterable[str], parts: Parts) -> Callable[[Handler], Handler]:
+    """Serve the account plane under each of ``bases`` (``/v1``), and the description of the whole API.
+
+    Returns what puts the plane's guards around a handler, for routes that belong to it and are made elsewhere.
+    """
     guards = (auth(parts.keys, parts.uses), limits())
     guarded = [
         (method, path.removeprefix("/v1"), guard(handler, guards))
@@ -106,6 +109,7 @@ def add_account_plane(application: web.Application, bases: Iterable[str], parts:
         for method, path, handler in guarded:
             application.router.add_route(method, base + path, handler)
     application.on_response_prepare.append(_keep_private)
+    return partial(guard, guards=guards)
 
 
 def guard(handler: Handler, guards: Iterable[Middleware]) -> Handler:

@@ -42,6 +42,9 @@ FAMILIES: Final[dict[str, str]] = {
     "ledger_commit_seconds": "How long a batch of holds and settlements took to become durable.",
     "ledger_queue_length": "Jobs waiting for the ledger's writer.",
     "holds_usd": "Money held for calls in flight, in USD, as the books have it.",
+    "recharges_usd_total": "What was credited for payments, in USD.",
+    "recharge_differences_total": "Payments that were not as they were asked for; look at each.",
+    "webhooks_total": "Webhooks of Stripe, by type and by what became of them.",
     "config_reloads_total": "Configurations taken anew, by whether they were put in force.",
     "config_last_reload_successful": "1 while the newest configuration that was read is in force.",
     "log_lines_dropped_total": "Log lines lost because nobody read them fast enough.",
@@ -112,6 +115,9 @@ class Instruments:
         self.log_lines_dropped = Counter(
             _name("log_lines_dropped_total"), FAMILIES["log_lines_dropped_total"], registry=self.registry
         )
+        self._recharges = self._counter("recharges_usd_total", (), scale=_MONEY_UNITS_PER_USD)
+        self._recharge_differences = self._counter("recharge_differences_total", ())
+        self._webhooks = self._counter("webhooks_total", ("type", "outcome"))
         self.streams_open = self._gauge("streams_open")
         self.ledger_queue_length = self._gauge("ledger_queue_length")
         self._holds = self._gauge("holds_usd")
@@ -121,6 +127,18 @@ class Instruments:
     def watch_circuits(self, circuits: Callable[[], Iterator[tuple[tuple[str, str], bool]]]) -> None:
         """Show the circuits that ``circuits`` lists whenever somebody reads the metrics."""
         self.registry.register(CircuitGauges(circuits))
+
+    def recharged(self, amount: int) -> None:
+        """A payment was credited."""
+        self._recharges.add((), amount)
+
+    def recharge_differs(self) -> None:
+        """A payment was not as it was asked for."""
+        self._recharge_differences.add(())
+
+    def webhook(self, kind: str, outcome: str) -> None:
+        """A webhook was answered; both words come from closed lists."""
+        self._webhooks.add((kind, outcome))
 
     def config_is_good(self, *, good: bool) -> None:
         """Whether what is in force is the newest that was read."""

@@ -55,6 +55,7 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "insufficient_credits": (402, "insufficient_credits"),
     "key_limit_reached": (402, "insufficient_credits"),
     "insufficient_provider_balance": (402, "insufficient_credits"),
+    "invalid_signature": (400, "invalid_request_error"),
     "account_deactivated": (403, "permission_error"),
     "provider_permission_denied": (403, "permission_error"),
     "model_not_allowed": (403, "permission_error"),
@@ -67,6 +68,7 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "idempotency_in_progress": (409, "idempotency_error"),
     "idempotency_answer_lost": (409, "idempotency_error"),
     "stream_no_longer_available": (410, "not_found_error"),
+    "not_refundable": (409, "invalid_request_error"),
     "request_too_large": (413, "invalid_request_error"),
     "head_too_large": (431, "invalid_request_error"),
     "unsupported_encoding": (415, "invalid_request_error"),
@@ -81,6 +83,8 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "overloaded": (503, "service_unavailable"),
     "storage_unavailable": (503, "service_unavailable"),
     "sealing_unavailable": (503, "service_unavailable"),
+    "payments_off": (503, "service_unavailable"),
+    "payments_unavailable": (503, "service_unavailable"),
     "deadline_exceeded": (504, "timeout_error"),
 }
 

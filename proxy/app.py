@@ -43,6 +43,9 @@ from proxy.endpoints import list_endpoints
 from proxy.front import Front
 from proxy.listening import listen
 from proxy.models import list_models, show_model
+from proxy.payments import ROUTES as PAYMENT_ROUTES
+from proxy.payments import SWEEP_SECONDS as PAYMENT_SECONDS
+from proxy.payments import PaymentPlane
 from proxy.probes import READY_SECONDS, healthz, metrics, readyz
 from proxy.quote import quote
 from proxy.relay import RelaySettings
@@ -101,6 +104,7 @@ ROUTES: Final = (
     ("GET", "/metrics"),
     ("POST", "/-/reload"),
     ("GET", "/-/settings"),
+    *PAYMENT_ROUTES,
 )
 
 HEARTBEAT_SECONDS: Final = 5.0
@@ -147,6 +151,7 @@ class Gateway:
         self._runs = Runs(settings.routing.reconnect_seconds)
         self._limiter = open_limits(settings.storage.redis, on_local=self._instruments.limits_local.inc)
         self._overload = Overload(lambda: database.queue_length)
+        self._payments = PaymentPlane(lambda: self._settings, database, self._instruments)
         self._tasks: list[asyncio.Task[None]] = []
         self._runners: list[web.AppRunner] = []
         self._headers_of = headers_of_calls(settings.security.header_prefix)
@@ -168,6 +173,7 @@ class Gateway:
         self._database.on_commit = self._committed
         self._instruments.watch_circuits(self._circuits)
         await self._transport.start()
+        await self._payments.payments.start()
         await self._ledger.heartbeat()
         await self._limiter.start()
         self._in_background(self._overload.watch())
@@ -180,6 +186,7 @@ class Gateway:
         self._in_background(_every(EXPIRY_SECONDS, self._answers.forget_expired, first_after_seconds=SWEEP_SECONDS))
         if not self._answers.can_keep:
             logger.warning("no secret key is set: answers to calls with an Idempotency-Key are kept in memory only")
+        self._in_background(_every(PAYMENT_SECONDS, self._payments.desk.sweep))
         server = self._settings.server
         self.url = await self._listen(
             self.public_application(), server.listen, share_port=self._share_port, front=self._front()
@@ -198,6 +205,7 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._limiter.close()
+        await self._payments.payments.close()
         await self._transport.close()
         await self._database.close()
 
@@ -221,7 +229,8 @@ class Gateway:
             application.router.add_get(f"{base}/models", models)
             application.router.add_get(base + "/models/{id:.+}/endpoints", endpoints)
             application.router.add_get(base + "/models/{id:.+}", model)
-        add_account_plane(application, BASES, self._account_parts())
+        guard = add_account_plane(application, BASES, self._account_parts())
+        self._payments.add_routes(application, BASES, guard)
         return application
 
     def admin_application(self) -> web.Application:

@@ -21,6 +21,7 @@ from proxy.command_line import (
 )
 from proxy.opening import account_of, load, open_books, session
 from proxy.price_commands import prices, receipt
+from proxy.recharge_commands import recharges
 from proxy.reload_commands import config, reload
 from proxy.report_commands import report
 
@@ -168,6 +169,7 @@ def audit(context: click.Context, options: Options) -> None:
 
 main.add_command(report)
 main.add_command(receipt)
+main.add_command(recharges)
 main.add_command(prices)
 main.add_command(reload)
 main.add_command(config)

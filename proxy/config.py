@@ -26,13 +26,7 @@ __all__ = ["ConfigurationFaults", "Fault", "Loaded", "load"]
 
 DEFAULT_FILE: Final = "find-token.toml"
 
-_WITHOUT_EFFECT: Final = (
-    ("billing", "minimum_recharge_usd"),
-    ("billing", "maximum_recharge_usd"),
-    ("stripe", "api_base"),
-    ("stripe", "return_hosts"),
-    ("server", "public_url"),
-)
+_WITHOUT_EFFECT: Final = (("server", "public_url"),)
 """Settings of what is not there yet; changing them is pointed out."""
 
 
@@ -149,8 +143,8 @@ def _settings_warnings(settings: Settings, document: Document) -> list[str]:
     for place, names in document.unset.items():
         consequence = switches[place]["off"] if place in switches else f"{dotted(place)} lacks it"
         warnings.extend(f"{name} is not set: {consequence}" for name in names)
-    if settings.stripe.api_key.get_secret_value():
-        warnings.append("stripe.api_key is set, but payments are not available in this version")
+    if settings.stripe.api_key.get_secret_value() and not settings.stripe.return_hosts:
+        warnings.append("stripe.return_hosts is empty: nobody can recharge, because no return address is allowed")
     changed = [dotted(place) for place in _WITHOUT_EFFECT if _at(settings, place) != _at(Settings(), place)]
     warnings.extend(f"{key} has no effect in this version" for key in changed)
     return warnings

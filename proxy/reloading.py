@@ -39,6 +39,9 @@ NEEDS_RESTART: Final = (
     "storage.",
     "security.",
     "logs.",
+    "stripe.api_key",
+    "stripe.webhook_secret",
+    "stripe.api_base",
 )
 """What is used once, at the start: settings, and whole tables."""
 

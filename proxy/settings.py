@@ -233,7 +233,7 @@ class StripeSettings(Section):
 
     api_key: SecretStr = Field(
         default=SecretStr(""),
-        description="Stripe's secret API key; payments are not available in this version.",
+        description="Stripe's secret API key; with a live one the webhook secret must be set, too.",
         json_schema_extra={"environment": "STRIPE_API_KEY", "off": "payments by Stripe are off"},
     )
     webhook_secret: SecretStr = Field(
@@ -245,6 +245,13 @@ class StripeSettings(Section):
     return_hosts: tuple[str, ...] = Field(
         default=(), description="Hosts to which a payment page may send the customer back."
     )
+
+    @pydantic.model_validator(mode="after")
+    def _live_payments_are_heard_of(self) -> StripeSettings:
+        live = self.api_key.get_secret_value().startswith(("sk_live_", "rk_live_"))
+        if live and not self.webhook_secret.get_secret_value().strip():
+            raise ValueError("expected webhook_secret beside a live api_key: without it no payment would be believed")
+        return self
 
 
 class Settings(Section):

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from storage.audit_corrections import CORRECTION_CHECKS, EQUATION
+from storage.audit_payments import PAYMENT_CHECKS
 from storage.database import Connection
 
 LONGEST_LIST = 100
@@ -168,6 +169,7 @@ _CHECKS = (
             WHERE account.balance <> COALESCE(moved.total, 0) - COALESCE(spent.total, 0) ORDER BY account.id""",
     ),
     *(_Check(*check) for check in CORRECTION_CHECKS),
+    *(_Check(*check) for check in PAYMENT_CHECKS),
 )
 
 _SUMMARY = f"""SELECT

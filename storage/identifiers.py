@@ -26,6 +26,11 @@ def month_of(instant: datetime) -> str:
     return f"{instant.astimezone(UTC):%Y-%m}"
 
 
+def iso_instant(instant: int) -> str:
+    """Microseconds since 1970 as ``2026-11-21T09:30:00.000001Z``."""
+    return f"{_EPOCH + instant * _MICROSECOND:%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
 def new_id(prefix: str) -> str:
     """`prefix` and 32 hex digits: 48 bits of milliseconds, so that new rows stand together, and 80 random bits."""
     return f"{prefix}{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"

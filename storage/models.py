@@ -288,6 +288,87 @@ class Idempotency(Model):
         indexes = ((("created",), False),)
 
 
+class Recharge(Model):
+    """Credit that an account wants to buy, or has bought. `credited` and `refunded` are what the books have of it; what was
+    paid is `paid_cents`, 0 until it was. `checked` is when Stripe was last asked about it."""
+
+    id = TextField(primary_key=True)
+    account_id = TextField()
+    amount = BigIntegerField(constraints=[Check("amount > 0")])
+    asked_cents = BigIntegerField(constraints=[Check("asked_cents > 0")])
+    status = TextField()
+    session_id = TextField(null=True, unique=True)
+    payment_intent = TextField(null=True, unique=True)
+    paid_cents = BigIntegerField()
+    credited = BigIntegerField()
+    refunded = BigIntegerField()
+    refund_entries = BigIntegerField()
+    difference = TextField()
+    created = BigIntegerField()
+    paid = BigIntegerField(null=True)
+    checked = BigIntegerField()
+
+    class Meta:
+        table_name = "recharge"
+        indexes = ((("account_id", "created", "id"), False), (("status", "checked"), False))
+
+
+class Payment(Model):
+    """What Stripe has told about a payment as a whole, ours or not: the largest sum of its refunds."""
+
+    payment_intent = TextField(primary_key=True)
+    refunded_cents = BigIntegerField()
+
+    class Meta:
+        table_name = "payment"
+
+
+class Refund(Model):
+    """A refund of a payment, asked for by us (`id` is ours) or told by Stripe. `status` is asked, sent or failed."""
+
+    id = TextField(primary_key=True)
+    payment_intent = TextField(index=True)
+    stripe_id = TextField(null=True, unique=True)
+    cents = BigIntegerField(constraints=[Check("cents > 0")])
+    status = TextField(index=True)
+    asked_by = TextField()
+    created = BigIntegerField()
+    finished = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "refund"
+
+
+class Dispute(Model):
+    """A dispute of a payment: what Stripe has told, and what the ledger took and gave back for it."""
+
+    id = TextField(primary_key=True)
+    payment_intent = TextField(index=True)
+    cents = BigIntegerField()
+    opened = BooleanField()
+    returned = BooleanField()
+    lost = BooleanField()
+    taken = BigIntegerField(null=True)
+    given_back = BigIntegerField(null=True)
+    created = BigIntegerField()
+
+    class Meta:
+        table_name = "dispute"
+
+
+class StripeEvent(Model):
+    """An event of Stripe that was taken in, and what became of it."""
+
+    id = TextField(primary_key=True)
+    type = TextField()
+    subject = TextField()
+    outcome = TextField(index=True)
+    received = BigIntegerField()
+
+    class Meta:
+        table_name = "stripe_event"
+
+
 TABLES: tuple[type[Model], ...] = (
     Account,
     ApiKey,
@@ -303,4 +384,9 @@ TABLES: tuple[type[Model], ...] = (
     Revision,
     Notice,
     Idempotency,
+    Recharge,
+    Payment,
+    Refund,
+    Dispute,
+    StripeEvent,
 )

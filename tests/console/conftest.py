@@ -1,14 +1,16 @@
-"""A gateway on each kind of database, and a way to ask its account plane."""
+"""A gateway on each kind of database, a way to ask its account plane, and gateways that take payments."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
 import pytest
 
-from tests.gateway import Gateway, Reply
+from tests.fakes.raw_upstream import RawUpstream
+from tests.gateway import Gateway, Reply, book
+from tests.paying import Shop, running_shop
 
 
 class Ask(Protocol):
@@ -47,3 +49,19 @@ def ask(plane: Gateway) -> Ask:
 def ask_of() -> Callable[[Gateway], Ask]:
     """The same for a gateway of the test's own."""
     return asking
+
+
+@pytest.fixture
+async def shop(sqlite_database_url: str, alpha: RawUpstream, beta: RawUpstream) -> AsyncIterator[Shop]:
+    """A gateway over a fake Stripe, on SQLite; its books agree in the end."""
+    async with running_shop(book(alpha.url, beta.url), sqlite_database_url) as running:
+        yield running
+        running.prove()
+
+
+@pytest.fixture
+async def any_shop(database_url: str, alpha: RawUpstream, beta: RawUpstream) -> AsyncIterator[Shop]:
+    """The same on each kind of database."""
+    async with running_shop(book(alpha.url, beta.url), database_url) as running:
+        yield running
+        running.prove()

@@ -59,6 +59,7 @@ STORAGE_EXCEPTIONS = {
     "AccountInactive": "auth budget",
     "InsufficientCredit": "budget",
     "UnknownAccount": "500",
+    "NothingRefundable": "500",
     "EmailTaken": "500",
     "InvalidEmail": "500",
     "UnknownProviderKey": "500",

@@ -403,19 +403,20 @@ def test_a_provider_without_any_key_is_pointed_out(folder: Path) -> None:
 
 
 def test_nothing_is_said_when_everything_is_there(folder: Path) -> None:
-    """A complete configuration of what this version can do gives only the note on payments."""
+    """A complete configuration of what this version can do gives no warning, once it says where payment pages lead back."""
     everything = {"FIND_TOKEN_SECRET_KEY": SECRET_KEY, "DEEPSEEK_API_KEY": "sk-1"}
     stripe = {"STRIPE_API_KEY": "sk_test_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}
-    assert ["stripe.api_key is set, but payments are not available in this version"] == warnings_of(
+    assert ["stripe.return_hosts is empty: nobody can recharge, because no return address is allowed"] == warnings_of(
         **everything, **stripe
     )
+    assert [] == warnings_of("[stripe]\nreturn_hosts = ['www.example.com']\n", **everything, **stripe)
 
 
 def test_settings_without_effect_are_pointed_out(folder: Path) -> None:
     """What this version does not do yet is never silently ignored."""
-    warnings = warnings_of("[billing]\nminimum_recharge_usd = 20\n[stripe]\nreturn_hosts = ['www.example.com']\n")
-    assert "billing.minimum_recharge_usd has no effect in this version" in warnings
-    assert "stripe.return_hosts has no effect in this version" in warnings
+    warnings = warnings_of("[server]\npublic_url = 'https://www.example.com'\nheader_timeout_seconds = 20\n")
+    assert "server.public_url has no effect in this version" in warnings
+    assert "server.header_timeout_seconds has no effect in this version" in warnings
 
 
 def test_a_variable_elsewhere_that_is_not_set_is_pointed_out(folder: Path) -> None:
