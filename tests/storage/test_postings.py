@@ -120,6 +120,11 @@ def test_refusals_are_returned_and_mistakes_are_raised(connection: Connection, m
         ),
         (
             LedgerViolation,
+            "r3 cannot be settled: it has no hold",  # Somebody else's call, settled before.
+            lambda: post_settlement(connection, make_settlement("r3", idle), 1),
+        ),
+        (
+            LedgerViolation,
             "r3 was settled before, or belongs to another account",
             lambda: place_hold(connection, "r3", ann, (1,), None, "p1", 1, 1),
         ),
