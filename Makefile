@@ -20,7 +20,7 @@ installed_for_running := $(venv)/installed-for-running-$(call fingerprint,requir
 installed_for_development := $(venv)/installed-for-development-$(call fingerprint,requirements-dev.lock)
 installed := $(or $(wildcard $(installed_for_development)),$(installed_for_running))
 
-.PHONY: help install demo test check lint bench bench-ledger exam reference lock
+.PHONY: help install demo test check lint bench bench-ledger exam reference mutants lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name does; do \
@@ -54,6 +54,10 @@ exam: $(installed_for_development) ## the tests with long campaigns of generated
 
 reference: $(installed_for_development) ## write the settings into docs/configuration.md and deploy/find-token.toml
 	@$(bin)/python -c 'from pathlib import Path; from proxy.reference import write_reference; write_reference(Path())'
+
+mutants: $(installed_for_development) ## mistakes put into the code that counts money, one at a time: which ones do the tests find?
+	@nice -n 19 $(bin)/python -m tests.mutation.functions $(ARGUMENTS)
+	@nice -n 19 $(bin)/python -m tests.mutation.planting
 
 lock: $(installed_for_development) ## write the locks anew from setup.cfg (UPGRADE=--upgrade for newer versions)
 	@$(compile) --extra build --output-file requirements.lock

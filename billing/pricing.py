@@ -153,10 +153,6 @@ class Schedule:
     """Ascending by length."""
     windows: tuple[Window, ...] = ()
 
-    def applied_at(self, instant: datetime, prompt_tokens: int) -> tuple[str, Rates]:
-        """The rule and the rates of a request that starts at ``instant``: window first, then tier, then plain."""
-        return _applied(self, instant, prompt_tokens)
-
 
 @dataclass(frozen=True, slots=True)
 class Price:

@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from middlewares.observe import utc_now
 from providers.catalogue import Catalogue
@@ -24,8 +24,20 @@ from tests.gateway import CREDIT, BookLock, Gateway, book, running_gateway
 settings.register_profile(
     "exam", max_examples=5_000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
+# `make mutants`: few examples, always the same, and what fails is not made smaller, because every mutant is tried with them.
+settings.register_profile(
+    "mutants",
+    max_examples=20,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
 if os.environ.get("FIND_TOKEN_EXAM") == "1":
     settings.load_profile("exam")
+elif os.environ.get("FIND_TOKEN_MUTANTS") == "1":
+    settings.load_profile("mutants")
 
 
 _schema_numbers = itertools.count(1)

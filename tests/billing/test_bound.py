@@ -47,6 +47,35 @@ def test_every_message_has_its_allowance() -> None:
     assert TOKENS_PER_REQUEST == prompt_token_bound({"messages": "junk"})
 
 
+TEXT_PART = {"type": "text", "text": "hi"}
+IMAGE_MESSAGE = {"type": "image_url", "image_url": "data:image/png;base64,AAAA", "text": "hi"}
+
+
+@pytest.mark.parametrize(
+    ("message", "bound", "sent"),
+    [
+        ("hello", 7, 5),
+        (7, 1, 0),
+        # Two braces, for each name its quotes, a colon, a comma and two spaces, then the values in quotes.
+        ({"role": "user", "content": [TEXT_PART, TEXT_PART], "name": "bob"}, 4 + 2 * (2 + 10 + 10 + 6 + 4) + 3, 19),
+        ({"role": "user", "content": ["hi", 12, TEXT_PART]}, 4 + 4 + 2 + 32, 4 + 2 + 6),
+        ({"content": None, "tool_calls": [{"id": "a"}, "b"], "role": "assistant"}, 4 + (6 + 13 + 3) + 9, 11),
+        ({"numbers": [1, True, None, 1.5], "role": "user", "more": {}}, 10 + 12 + 2 + 4, 4),
+        (IMAGE_MESSAGE, 9 + 26 + 2, 11),
+        ({"content": [IMAGE_MESSAGE]}, TOKENS_PER_IMAGE + 2 + 10 + 10 + 11 + 4, 11),
+    ],
+)
+def test_a_message_counts_to_the_byte(message: Any, bound: int, sent: int) -> None:
+    """The bound, and the text that was sent; a picture has its cap where providers see it, in a part of the content."""
+    assert TOKENS_PER_REQUEST + TOKENS_PER_MESSAGE + bound == bound_of(message)
+    assert sent == text_bytes({"messages": [message]})
+
+
+def test_tools_are_text_that_was_sent() -> None:
+    """What their values say is estimated like a message; their names are of the protocol."""
+    assert 8 + 1 + 2 == text_bytes({"tools": [{"type": "function", "function": {"name": "f", "description": "is"}}]})
+
+
 def test_tools_and_schemas_count_as_the_json_they_become() -> None:
     """Templates write tools as JSON with spaces, and a dialect writes a schema into the prompt: both with their escapes."""
     tools = [{"type": "function", "function": {"name": "f", "description": '\u0001\n"你" ' * 50, "parameters": {}}}]
@@ -142,6 +171,27 @@ def test_the_bound_covers_every_text(request: dict[str, Any]) -> None:
     beside = sum(_json_bytes(value) for name, value in request.items() if name != "messages")
 
     assert texts + beside <= prompt_token_bound(request)
+
+
+@pytest.mark.parametrize(
+    "request_body",
+    [
+        {"messages": [user("hello"), {"role": "assistant", "content": "你好"}]},
+        {"messages": [user("hello"), {**PICTURE, "text": "hi"}]},
+        {"messages": [user("hello"), {"type": "image_url", "image_url": "data:image/png;base64,AAAA"}]},
+        {"messages": [{"type": "image_url", "image_url": "data:image/png;base64,AAAA"}]},
+        {"messages": [user("hello"), "hello"]},
+        {"messages": ["hello", user("hello")]},
+        {"messages": [user("hello"), user(["hello", {"a": "b"}])]},
+        {"messages": [user("hello")], "tools": [{"type": "function"}]},
+        {"messages": [user("hello")], "prompt": "hello"},
+        {"messages": {"hello": "there"}},
+        {},
+    ],
+)
+def test_plain_messages_and_others_count_the_same_at_once(request_body: dict[str, Any]) -> None:
+    """Texts alone, and whatever keeps a request from being only that."""
+    assert (prompt_token_bound(request_body), text_bytes(request_body)) == bound_and_bytes(request_body)
 
 
 @settings(deadline=None, print_blob=True)

@@ -56,6 +56,12 @@ def left(*moves: Move) -> dict[str, int]:
     return {lot.id: lot.left for lot in found.lots} | ({"debt": found.debt} if found.debt else {})
 
 
+def test_spending_stands_for_calls() -> None:
+    """An entry without a name of its own, to revenue; of the beginning unless said otherwise."""
+    assert Move("", "usage", "revenue:usage", "", -6, 0) == spending(6)
+    assert Move("", "usage", "revenue:usage", "", -6, 7) == spending(6, 7)
+
+
 @pytest.mark.parametrize(
     ("moves", "expected"),
     [

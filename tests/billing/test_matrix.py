@@ -64,10 +64,9 @@ def test_an_estimate_goes_no_further_than_the_limit() -> None:
 
     assert Bill(Ending.COMPLETE, Usage(100, 7), UsageSource.BOUNDED, payable=True) == bill
     assert bill.estimated
-    assert (
-        Usage(100, 20)
-        == decide(Ending.CUT_BY_PROVIDER, None, prompt_bytes=400, produced_bytes=80, completion_limit=20).usage
-    )
+    for limit, source in ((20, UsageSource.ESTIMATED), (7, UsageSource.BOUNDED)):
+        cut = decide(Ending.CUT_BY_PROVIDER, None, prompt_bytes=400, produced_bytes=80, completion_limit=limit)
+        assert Bill(Ending.CUT_BY_PROVIDER, Usage(100, limit), source, payable=False) == cut
 
 
 def test_a_client_who_leaves_pays_for_what_came() -> None:

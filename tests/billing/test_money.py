@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -82,6 +83,21 @@ def test_what_is_no_exact_amount_is_refused(value: Any) -> None:
         parse_usd(value)
 
 
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("1,5", "an amount is a decimal number such as 12.50, not '1,5'"),
+        (1.5, "an amount is a decimal number such as 12.50, not 1.5"),
+        ("1e10", "an amount is at most a billion dollars, not '1e10'"),
+        ("0.000000001", "an amount has at most 8 decimals, '0.000000001' has more"),
+    ],
+)
+def test_a_refusal_says_what_an_amount_is(value: Any, sentence: str) -> None:
+    """And what was given instead: it is what a command prints."""
+    with pytest.raises(InvalidAmount, match=f"^{re.escape(sentence)}$"):
+        parse_usd(value)
+
+
 @pytest.mark.parametrize("value", [9.05, 1.0, float("nan"), True, False, None, b"1", [1]])
 def test_floats_and_other_kinds_are_refused(value: Any) -> None:
     """A float never becomes money, not even a whole one; neither does true."""
@@ -155,17 +171,17 @@ def test_ties_go_up(numerator: int, denominator: int, expected: int) -> None:
 def test_rounding_is_the_nearest_and_the_bound_is_above(numerator: int, denominator: int) -> None:
     """Rounding errs by half a unit at most, upwards in a tie; the upper bound is the next whole number."""
     exact = Fraction(numerator, denominator)
-    error = divide_half_up(numerator, denominator) - exact
-    above = divide_up(numerator, denominator) - exact
+    nearest, above = divide_half_up(numerator, denominator), divide_up(numerator, denominator)
 
-    assert -Fraction(1, 2) < error <= Fraction(1, 2)
-    assert 0 <= above < 1
+    assert -Fraction(1, 2) < nearest - exact <= Fraction(1, 2)
+    assert 0 <= above - exact < 1
+    assert {int} == {type(nearest), type(above)}
 
 
 @pytest.mark.parametrize(("numerator", "denominator"), [(-1, 1), (1, 0), (1, -1), (-1, -1)])
 def test_only_non_negative_amounts_are_rounded(numerator: int, denominator: int) -> None:
     """A negative amount has no agreed rounding here, so it is refused rather than guessed."""
-    with pytest.raises(ValueError, match="non-negative"):
+    with pytest.raises(ValueError, match=r"^only non-negative amounts are rounded$"):
         divide_half_up(numerator, denominator)
-    with pytest.raises(ValueError, match="non-negative"):
+    with pytest.raises(ValueError, match=r"^only non-negative amounts are rounded$"):
         divide_up(numerator, denominator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -126,6 +127,22 @@ def test_what_is_no_exact_price_is_refused(price: Any) -> None:
     """Nothing is rounded to fit, no float is let in, and a number of a million digits is refused before it costs time."""
     with pytest.raises(InvalidPrice):
         rate(price)
+
+
+@pytest.mark.parametrize(
+    ("price", "sentence"),
+    [
+        (0.14, "a price is a decimal number, not 0.14"),
+        (Decimal("-1"), "a price is a number between 0 and 1000000000, not -1"),
+        (Decimal("1e-13"), "a price has at most 12 decimals, 1E-13 has more"),
+    ],
+)
+def test_a_refusal_says_what_a_price_is(price: Any, sentence: str) -> None:
+    """And what was given instead; a fee speaks for itself."""
+    with pytest.raises(InvalidPrice, match=f"^{re.escape(sentence)}$"):
+        rate(price)
+    with pytest.raises(InvalidPrice, match=r"^a fee in percent is a number between 0 and 1000, not 1001$"):
+        Fee.percent(1001)
 
 
 def test_a_fee_is_an_exact_fraction() -> None:
@@ -263,6 +280,7 @@ def test_what_the_provider_charges_us() -> None:
     cost = rates("0.5", "0.5")
 
     assert rates("2", "6") == TIERED.upstream_rates_at(MONDAY, 2001)
+    assert Schedule(WINDOWED.rates, WINDOWED.tiers, WINDOWED.windows) == WINDOWED.schedule
     assert cost == replace(WINDOWED, cost=Schedule(cost)).upstream_rates_at(MONDAY.replace(hour=2), 2001)
 
 
@@ -352,8 +370,21 @@ def test_the_hold_is_a_true_upper_bound(
     dearest = price.dearest_rates(MONDAY, prompt_token_bound)
     exact = price.rates_at(MONDAY, usage.prompt_tokens).exact_cost(usage)
 
-    assert charge(exact, fee).cost <= bound(dearest, prompt_token_bound, completion_tokens, fee)
-    assert charge_fee_only(exact, fee).cost <= bound_of_fee(dearest, prompt_token_bound, completion_tokens, fee)
+    most = bound(dearest, prompt_token_bound, completion_tokens, fee)
+    most_of_fee = bound_of_fee(dearest, prompt_token_bound, completion_tokens, fee)
+
+    assert charge(exact, fee).cost <= most
+    assert charge_fee_only(exact, fee).cost <= most_of_fee
+    assert {int} == {type(most), type(most_of_fee)}
+
+
+def test_the_bound_is_no_higher_than_it_must_be() -> None:
+    """Every prompt token at the dearest input, every answer's at the output price, the fee on top: rounded up once."""
+    dear = rates("0.14", "0.28", cached="0.014", cache_write="0.175")
+
+    assert 4801 == bound(dear, 100, 100, FEE)
+    assert 228 == bound_of_fee(dear, 100, 100, BYOK_FEE)
+    assert 0 == bound_of_fee(dear, 100, 100, Fee.percent(0))
 
 
 @settings(deadline=None, print_blob=True)
@@ -369,6 +400,7 @@ def test_the_affordable_answer_is_the_longest_that_fits(
         return
 
     assert available < bound(rates, prompt_token_bound, tokens + 1, fee)
+    assert int is type(tokens)
     assert tokens >= 0
     assert tokens == 0 or bound(rates, prompt_token_bound, tokens, fee) <= available
 

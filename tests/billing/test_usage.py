@@ -116,6 +116,7 @@ def test_null_and_missing_leave_the_last_value() -> None:
     assert Usage(8, 1, cached_tokens=5) == read(first, {"prompt_tokens": None, "prompt_tokens_details": None})
     assert Usage(8, 1, cached_tokens=5) == read(first, {"prompt_tokens_details": {"cached_tokens": None}})
     assert Usage(8, 1, cached_tokens=5) == read(first, None, "usage", [], 7)
+    assert Usage(8, 2, cached_tokens=5) == read(first, {"prompt_tokens": None, "completion_tokens": 2})
     assert Usage(8, 0) == read(first, {"completion_tokens": 0, "prompt_tokens_details": {"cached_tokens": 0}})
 
 
@@ -149,9 +150,10 @@ def test_what_is_no_report_at_all_is_counted_too(report: object) -> None:
     tally.take({"prompt_tokens": 8, "completion_tokens": 9})
     tally.take(report)
     tally.take({"prompt_tokens_details": report, "completion_tokens_details": report})
+    tally.take(report)
 
     assert Usage(8, 9) == tally.usage()
-    assert 3 == tally.ignored
+    assert 4 == tally.ignored
 
 
 def test_silence_is_not_counted_as_absurd() -> None:
@@ -171,6 +173,8 @@ def test_a_total_tells_the_half_that_is_missing() -> None:
     assert None is read({"prompt_tokens": 1000, "total_tokens": 1000})
     assert None is read({"prompt_tokens": 1000, "total_tokens": 0})
     assert None is read({"completion_tokens": 500, "total_tokens": 400})
+    assert None is read({"prompt_tokens": 0})
+    assert Usage(0, 1) == read({"prompt_tokens": 0, "total_tokens": 1})
     assert None is read({"total_tokens": 1500})
 
 

@@ -138,23 +138,40 @@ def test_settlements_made_together_are_the_settlements_made_singly(
     assert [(one.balance.balance, one.cost) for one in singly] == [(one.balance.balance, one.cost) for one in together]
 
 
-def test_what_is_not_the_usual_case_is_left_to_singles(database: Database, make_settlement: MakeSettlement) -> None:
-    """An id seen before, a hold of somebody else, a cost above its hold, a settlement without a hold."""
+def test_holds_that_are_not_the_usual_case_are_left_to_singles(
+    database: Database, make_settlement: MakeSettlement
+) -> None:
+    """A call that was settled before, and one id on two accounts."""
     with undone(database) as (connection, ids):
-        for name, account in (("r1", 0), ("r2", 0), ("r3", 1)):
-            place_hold(connection, name, ids[account], (5,), None, "p1", 10, 5)
+        place_hold(connection, "r1", ids[0], (5,), None, "p1", 10, 5)
         post_settlement(connection, make_settlement("r1", ids[0], 1), 5)
-        order = (ids[0], (1,), None, "p1", 10, 5, UNTOLD)
+        rest = (None, "p1", 10, 5, UNTOLD)
+        for orders in (
+            [("r1", ids[0], (1,), *rest), ("r9", ids[0], (1,), *rest)],
+            [("r8", ids[1], (1,), *rest), ("r8", ids[0], (10**6,), *rest)],
+        ):
+            with pytest.raises(NotTogether), connection.savepoint():
+                place_holds(connection, orders)
 
-        with pytest.raises(NotTogether):
-            place_holds(connection, [("r1", *order), ("r9", *order)])
-        with pytest.raises(NotTogether):
-            place_holds(connection, [("r8", ids[1], (1,), *order[2:]), ("r8", ids[0], (10**6,), *order[2:])])
-        for name, account, cost in (("r2", 0, 6), ("r3", 0, 1), ("r1", 0, 1), ("r7", 0, 1)):
-            with pytest.raises(NotTogether):
-                post_settlements(
-                    connection, [(make_settlement(name, ids[account], cost), 5), (make_settlement("r2", ids[0]), 5)]
-                )
+
+@pytest.mark.parametrize(
+    ("request_id", "account", "cost"), [("r2", 0, 6), ("r3", 0, 1), ("r1", 0, 1), ("r7", 0, 1), ("r4", 1, 1)]
+)
+def test_settlements_that_are_not_the_usual_case_are_left_to_singles(
+    database: Database, make_settlement: MakeSettlement, request_id: str, account: int, cost: int
+) -> None:
+    """A cost above its hold, a hold of somebody else, a call settled before, one without a hold, and one twice."""
+    with undone(database) as (connection, ids):
+        for name, owner in (("r1", 0), ("r2", 0), ("r3", 1), ("r4", 1)):
+            place_hold(connection, name, ids[owner], (5,), None, "p1", 10, 5)
+        post_settlement(connection, make_settlement("r1", ids[0], 1), 5)
+        usual = (make_settlement("r4", ids[1], 5), 5)
+
+        with pytest.raises(NotTogether), connection.savepoint():
+            post_settlements(connection, [usual, (make_settlement(request_id, ids[account], cost), 5)])
+        with pytest.raises(NotTogether), connection.savepoint():
+            post_settlements(connection, [(make_settlement(request_id, ids[account], cost), 5), usual])
+        assert [5] == [one.cost for one in post_settlements(connection, [usual])]
 
 
 async def test_an_id_that_is_held_already_is_not_held_twice(

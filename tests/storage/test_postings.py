@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from storage.accounts import AccountInactive, UnknownAccount, create_account, find_account, set_status
 from storage.audit import audit
-from storage.batches import post_settlements
+from storage.batches import place_holds, post_settlements
 from storage.calls import CallRow
 from storage.database import Connection, open_database
 from storage.migrating import migrate
@@ -24,9 +25,11 @@ from storage.postings import (
     Held,
     InsufficientCredit,
     LedgerViolation,
+    Purpose,
     Settled,
     Settlement,
     find_balance,
+    find_total_held,
     place_byok_hold,
     place_hold,
     post_credit,
@@ -56,7 +59,12 @@ def test_a_settlement_that_contradicts_its_row_cannot_be_made(
     make_settlement: MakeSettlement, change: dict[str, object]
 ) -> None:
     """Header, log and balance can only tell one story, and no part of it is negative."""
-    with pytest.raises(LedgerViolation):
+    told = f"{change.get('request_id', 'r1')}: "
+    if -1 in change.values():
+        told += "an amount is negative"
+    else:
+        told += "the row of the billing log says something else: ('r1', 'acct_1', 5, 1, 6, 0)"
+    with pytest.raises(LedgerViolation, match=f"^{re.escape(told)}$"):
         replace(make_settlement("r1", "acct_1", 5, 1), **change)  # type: ignore[arg-type]
 
 
@@ -71,20 +79,62 @@ def connection(database_url: str) -> Iterator[Connection]:
 
 def test_refusals_are_returned_and_mistakes_are_raised(connection: Connection, make_settlement: MakeSettlement) -> None:
     """A refusal is an outcome among others; it must not cost its batch a second run."""
-    idle = create_account(connection, "idle@example.com").id
+    idle, ann = (create_account(connection, f"{name}@example.com").id for name in ("idle", "ann"))
     set_status(connection, idle, "deactivated")
     post_credit(connection, "c0", idle, 1, "promotion", "", 1)
-    for account, refusal in ((idle, AccountInactive), ("acct_nobody", UnknownAccount)):
-        assert isinstance(place_hold(connection, "r1", account, (1,), None, "p1", 1, 1), refusal)
-        assert isinstance(place_byok_hold(connection, "r1", account, "2026-11", 1, 1, "p1", 1, 1), refusal)
-    for mistake, call in (
-        (UnknownAccount, lambda: find_balance(connection, "acct_nobody")),
-        (UnknownAccount, lambda: post_credit(connection, "c1", "acct_nobody", 1, "promotion", "", 1)),
-        (LedgerViolation, lambda: post_credit(connection, "c2", idle, 0, "promotion", "", 1)),
-        (LedgerViolation, lambda: post_credit(connection, "c0", idle, 2, "promotion", "", 1)),
-        (LedgerViolation, lambda: post_settlement(connection, make_settlement("r1", idle), 1)),
+    post_credit(connection, "gift", ann, 7, "promotion", "", 1)
+    place_hold(connection, "r2", ann, (5,), None, "p1", 1, 1)
+    place_hold(connection, "r3", ann, (1,), None, "p1", 1, 1)
+    post_settlement(connection, make_settlement("r3", ann), 1)
+    for account, amounts, least, kind, sentence in (
+        (idle, (1,), None, AccountInactive, f"account {idle} is deactivated"),
+        ("acct_nobody", (1,), None, UnknownAccount, "there is no account acct_nobody"),
+        (ann, (9, 4), None, InsufficientCredit, "2 units are available, 4 are required"),
+        (ann, (9, 4), 3, InsufficientCredit, "2 units are available, 3 are required"),
     ):
-        with pytest.raises(mistake):
+        refusals = [place_hold(connection, "r1", account, amounts, least, "p1", 1, 1)]
+        if least is None:
+            refusals.append(place_byok_hold(connection, "r1", account, "2026-11", 0, amounts[-1], "p1", 1, 1))
+        assert {(kind, sentence)} == {(type(refusal), str(refusal)) for refusal in refusals}
+    for mistake, sentence, call in (
+        (UnknownAccount, "there is no account acct_nobody", lambda: find_balance(connection, "acct_nobody")),
+        (
+            UnknownAccount,
+            "there is no account acct_nobody",
+            lambda: post_credit(connection, "c1", "acct_nobody", 1, "promotion", "", 1),
+        ),
+        (
+            LedgerViolation,
+            "c2: an entry moves more than nothing, not 0",
+            lambda: post_credit(connection, "c2", idle, 0, "promotion", "", 1),
+        ),
+        (
+            LedgerViolation,
+            "there is another entry with the id c0",
+            lambda: post_credit(connection, "c0", idle, 2, "promotion", "", 1),
+        ),
+        (
+            LedgerViolation,
+            "r1 cannot be settled: it has no hold",
+            lambda: post_settlement(connection, make_settlement("r1", idle), 1),
+        ),
+        (
+            LedgerViolation,
+            "r3 cannot be settled: it has no hold",  # Somebody else's call, settled before.
+            lambda: post_settlement(connection, make_settlement("r3", idle), 1),
+        ),
+        (
+            LedgerViolation,
+            "r3 was settled before, or belongs to another account",
+            lambda: place_hold(connection, "r3", ann, (1,), None, "p1", 1, 1),
+        ),
+        (
+            LedgerViolation,
+            "r2 cannot be settled: it costs 6, and 5 were held",
+            lambda: post_settlement(connection, make_settlement("r2", ann, 6), 1),
+        ),
+    ):
+        with pytest.raises(mistake, match=f"^{sentence}$"):
             call()
 
 
@@ -146,6 +196,115 @@ def test_asking_again_returns_the_first_outcome(connection: Connection) -> None:
     ]
 
     assert [Held(8, Balance(10, 8), False), Held(0, Balance(10, 8), True)] == first == again
+
+
+def test_what_is_held_is_told_of_all_accounts_together(connection: Connection) -> None:
+    """Nothing where nothing is held."""
+    assert 0 == find_total_held(connection)
+    for name, amount in (("ann", 3), ("bob", 4)):
+        account = create_account(connection, f"{name}@example.com").id
+        post_credit(connection, f"gift:{name}", account, 10, "promotion", "", 1)
+        place_hold(connection, name, account, (amount,), None, "p1", 1, 1)
+
+    assert 7 == find_total_held(connection)
+
+
+def everything(connection: Connection) -> dict[str, list[tuple[object, ...]]]:
+    """Every row that calls touch, by its table."""
+    tables = ("account", "hold", "byok_month", "entry", "call")
+    return {table: sorted(connection.execute(f"SELECT * FROM {table}").fetchall(), key=repr) for table in tables}
+
+
+def test_what_is_done_for_one_touches_nothing_of_others(
+    connection: Connection, make_settlement: MakeSettlement
+) -> None:
+    """Not other accounts, nor other calls, months and holds of the same one: every row that is not meant stays as it is."""
+    ann, bob = (create_account(connection, f"{name}@example.com").id for name in ("ann", "bob"))
+    for account in (ann, bob):
+        post_credit(connection, f"gift:{account}", account, 100, "promotion", "", 1)
+        for name, month in (("old", "2026-10"), ("now", "2026-11")):
+            place_byok_hold(connection, f"{name}:{account}", account, month, 9, 5, "p1", 9, 9)
+        place_hold(connection, f"open:{account}", account, (7,), None, "p1", 9, 9)
+        place_hold(connection, f"over:{account}", account, (8,), None, "p1", 9, 9)
+        post_settlement(connection, make_settlement(f"over:{account}", account, 3, 1), 9)
+    before = everything(connection)
+
+    place_hold(connection, "r1", ann, (60, 20), 1, "p2", 99, 99)
+    place_hold(connection, "r2", ann, (600,), 1, "p2", 99, 99)
+    assert find_balance(connection, ann) == Balance(96, 96)
+    release_hold(connection, "r2", ann)
+    place_byok_hold(connection, "r3", ann, "2026-11", 9, 5, "p2", 99, 99)
+    post_settlement(connection, make_settlement("r3", ann, byok=True, delivered=False), 99)
+    place_byok_hold(connection, "r4", ann, "2026-11", 0, 5, "p2", 99, 99)
+    assert find_balance(connection, ann) == Balance(96, 72)
+    post_settlement(connection, make_settlement("r4", ann, 0, 5, byok=True), 2**52)
+    post_settlement(connection, make_settlement("r1", ann, 20, 1), 2**52 + 1)
+    post_credit(connection, "payment", ann, 30, "stripe:clearing", "", 2**52 + 2)
+
+    after = everything(connection)
+    changed = {table: set(after[table]) ^ set(before[table]) for table in after}
+    assert {"entry": 4, "call": 3, "account": 2, "hold": 0, "byok_month": 0} == {
+        table: len(rows) for table, rows in changed.items()
+    }
+    assert all(ann in row for row in changed["account"] | changed["call"])
+    assert (Balance(100, 7), Balance(96, 7)) == (find_balance(connection, ann), find_balance(connection, bob))
+
+
+PURPOSE = Purpose("key_7", "/v1/chat/completions", "deepseek-chat", "provider_key", streamed=True, started=77)
+
+
+def test_a_hold_remembers_what_it_was_told(connection: Connection) -> None:
+    """Each fact in its own column, with and without a purpose, made singly, in a batch and for a caller's own key."""
+    account = create_account(connection, "ann@example.com").id
+    post_credit(connection, "gift", account, 100, "promotion", "", 1)
+    place_hold(connection, "r1", account, (5,), None, "p1", 8, 9, PURPOSE)
+    place_hold(connection, "r2", account, (6,), None, "p1", 8, 9)
+    place_holds(connection, [("r3", account, (7,), None, "p2", 8, 9, PURPOSE)])
+    place_byok_hold(connection, "r4", account, "2026-11", 1, 5, "p1", 8, 9, PURPOSE)
+    place_byok_hold(connection, "r5", account, "2026-11", 1, 5, "p1", 8, 9)
+
+    told = ("key_7", "/v1/chat/completions", "deepseek-chat", "provider_key", True)
+    untold = ("", "", "", "credits", False)
+    assert [
+        ("r1", account, 5, None, "p1", 8, 77, *told),
+        ("r2", account, 6, None, "p1", 8, 9, *untold),
+        ("r3", account, 7, None, "p2", 8, 77, *told),
+        ("r4", account, 0, "2026-11", "p1", 8, 77, *told),
+        ("r5", account, 5, None, "p1", 8, 9, *untold),
+    ] == connection.execute(
+        """SELECT request_id, account_id, amount, byok_month, owner, deadline, created, key_id, path, requested_model,
+            payer, streamed FROM hold ORDER BY request_id"""
+    ).fetchall()
+
+
+def test_every_change_is_an_entry_that_says_what_moved(connection: Connection, make_settlement: MakeSettlement) -> None:
+    """From where to where, how much, of what kind, what it is about, why, and when; nothing for what moves nothing."""
+    account = create_account(connection, "ann@example.com").id
+    post_credit(connection, "gift", account, 100, "promotion", "welcome", 1)
+    post_credit(connection, "payment", account, 50, "stripe:clearing", "paid", 2)
+    for number, settlement in enumerate(
+        [
+            make_settlement("r1", account, 7, 2, absorbed=3),
+            make_settlement("r2", account, 7, 0),
+            make_settlement("r3", account, 0, 2, byok=True),
+            make_settlement("r4", account, delivered=False),
+        ]
+    ):
+        place_hold(connection, settlement.request_id, account, (9,), None, "p1", 8, 9)
+        assert settlement.cost == post_settlement(connection, settlement, 10 + number).cost
+
+    customer = f"customer:{account}"
+    assert [
+        ("gift", "promotion", customer, 100, "promotion", "gift", "welcome", 1),
+        ("payment", "stripe:clearing", customer, 50, "recharge", "payment", "paid", 2),
+        ("r1:absorbed", "absorbed", "revenue:usage", 3, "absorbed", "r1", "", 10),
+        ("r1:fee", customer, "revenue:fee", 2, "fee", "r1", "", 10),
+        ("r1:usage", customer, "revenue:usage", 7, "usage", "r1", "", 10),
+        ("r2:usage", customer, "revenue:usage", 7, "usage", "r2", "", 11),
+        ("r3:byok", customer, "revenue:byok", 2, "byok", "r3", "", 12),
+    ] == connection.execute(
+        "SELECT id, debit, credit, amount, kind, reference, reason, created FROM entry ORDER BY id"
+    ).fetchall()
 
 
 class Books(RuleBasedStateMachine):
