@@ -35,6 +35,7 @@ FAMILIES: Final[dict[str, str]] = {
     "usage_ignored_total": "Values in providers' reports of usage that were no whole numbers in range.",
     "rate_limited_total": "Calls refused because an account was over a limit.",
     "streams_open": "Streams being relayed now.",
+    "calls_in_flight": "Calls that are waiting for an upstream or being answered.",
     "client_disconnects_total": "Callers who left before their answer was complete.",
     "ledger_commit_seconds": "How long a batch of holds and settlements took to become durable.",
     "ledger_queue_length": "Jobs waiting for the ledger's writer.",
@@ -107,6 +108,7 @@ class Instruments:
             _name("log_lines_dropped_total"), FAMILIES["log_lines_dropped_total"], registry=self.registry
         )
         self.streams_open = self._gauge("streams_open")
+        self.calls_in_flight = self._gauge("calls_in_flight")
         self.ledger_queue_length = self._gauge("ledger_queue_length")
         self._holds = self._gauge("holds_usd")
         build = Gauge(_name("build_info"), FAMILIES["build_info"], ("version",), registry=self.registry)

@@ -27,6 +27,7 @@ from middlewares.observe import LogCall, observe, utc_now
 from middlewares.rate_limit import rate_limit
 from middlewares.routing import RoutingSettings, routing
 from providers.catalogue import Catalogue
+from providers.experience import Experience
 from providers.health import Health
 from providers.transport import PooledTransport
 from proxy.chat import chat
@@ -108,6 +109,7 @@ class Gateway:
         self._database = database
         self.instruments = self._instruments = Instruments(importlib.metadata.version("find-token"))
         self._health = Health()
+        self._experience = Experience()
         self._transport = PooledTransport()
         self._ledger = Ledger(database, owner=f"process_{new_request_id()[4:]}")
         self._expiry = Expiry(database, settings.billing.credit_expiry_days)
@@ -133,6 +135,7 @@ class Gateway:
         await self._database.start()
         self._database.on_commit = self._committed
         self._instruments.watch_circuits(self._circuits)
+        self._instruments.calls_in_flight.set_function(lambda: self._experience.calls_in_flight)
         await self._transport.start()
         await self._ledger.heartbeat()
         self._in_background(self._keys.watch())
@@ -205,7 +208,7 @@ class Gateway:
             body(settings.server.max_body_bytes, settings.server.body_timeout_seconds, self.catalogue),
             byok(self._provider_keys, self.catalogue),
             budget(self._ledger, budget_settings, self.catalogue, self._health, instruments),
-            routing(self._routing_settings(), self._health, instruments),
+            routing(self._routing_settings(), self._health, instruments, self._experience),
             metering(fee, byok_fee),
             headers(),
         ]

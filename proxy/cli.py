@@ -23,6 +23,7 @@ from proxy.opening import account_of, load, open_books, session
 from proxy.price_commands import prices, receipt
 from proxy.reload_commands import config, reload
 from proxy.report_commands import report
+from proxy.status_commands import status
 
 LATEST_CALLS = 10
 
@@ -167,6 +168,7 @@ def audit(context: click.Context, options: Options) -> None:
 
 
 main.add_command(report)
+main.add_command(status)
 main.add_command(receipt)
 main.add_command(prices)
 main.add_command(reload)

@@ -9,8 +9,9 @@ from proxy.app import CHAIN, Gateway
 from proxy.settings import Settings
 from storage.database import open_database
 
-NO_LINKS = ("__init__", "call", "options")
-"""What stands in middlewares/ without being a link of the chain: the facts the links share, the fields `body` reads."""
+NO_LINKS = ("__init__", "attempts", "call", "options")
+"""What stands in middlewares/ without being a link of the chain: the facts the links share, the fields `body` reads, the rows
+`routing` writes."""
 
 
 def test_the_chain_stands_in_this_order() -> None:
