@@ -31,6 +31,7 @@ from tests.fakes.raw_upstream import (
 from tests.faults.pace import EXAM
 from tests.gateway import Gateway
 
+pytestmark = pytest.mark.timeout(600 if EXAM else 120)
 SCALE = 1.0 if EXAM else 0.05
 TIMES = {
     "backoff_seconds": [1 * SCALE, 2 * SCALE, 4 * SCALE],
