@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from billing.money import UNITS_PER_USD
+from storage.audit import audit
 from tests.fakes.raw_upstream import FIN, RawUpstream, as_asked, failure
 from tests.faults.pace import EXAM, Counted, arrived, steadily
 from tests.gateway import Gateway
@@ -54,7 +55,9 @@ async def test_an_outage_of_one_provider_is_seen_by_nobody_where_another_stands_
     print(f"{how}: {len(made)} calls, {calls} upstream calls, {probes} probe at once, back after {recovery:.1f} s")
 
     assert recovery <= 30
-    gateway.prove(credit=CREDIT)
+    with gateway.database.session(snapshot=True) as connection:
+        assert [] == audit(connection)
+    assert 0 == gateway.balance().held
 
 
 async def test_a_retry_storm_does_not_happen(start_gateway: Any, alpha: RawUpstream, beta: RawUpstream) -> None:
