@@ -38,6 +38,7 @@ FAMILIES: Final[dict[str, str]] = {
     "shed_total": "Calls refused with 503 because the process was overloaded, by what there was too much of.",
     "turned_away_total": "Connections and messages refused before they were a request, by error code.",
     "streams_open": "Streams being relayed now.",
+    "calls_in_flight": "Calls that are waiting for an upstream or being answered.",
     "client_disconnects_total": "Callers who left before their answer was complete.",
     "ledger_commit_seconds": "How long a batch of holds and settlements took to become durable.",
     "ledger_queue_length": "Jobs waiting for the ledger's writer.",
@@ -119,6 +120,7 @@ class Instruments:
         self._recharge_differences = self._counter("recharge_differences_total", ())
         self._webhooks = self._counter("webhooks_total", ("type", "outcome"))
         self.streams_open = self._gauge("streams_open")
+        self.calls_in_flight = self._gauge("calls_in_flight")
         self.ledger_queue_length = self._gauge("ledger_queue_length")
         self._holds = self._gauge("holds_usd")
         build = Gauge(_name("build_info"), FAMILIES["build_info"], ("version",), registry=self.registry)

@@ -144,6 +144,7 @@ WRITERS: Final[dict[str, tuple[str, ...]]] = {
     "offers": ("budget",),
     "prompt_bytes": ("budget",),
     "attempt_until": ("routing",),
+    "key_number": ("routing",),
     "pricing": ("metering",),
     "answer": ("correlate", "metering"),
     "bill": ("correlate", "metering"),
@@ -226,6 +227,8 @@ class Call:
     """UTF-8 bytes of the prompt's text, for an estimate."""
     attempt_until: float
     """When the current attempt must have given its first content (plain: its whole answer), on the loop's clock."""
+    key_number: int
+    """Which of the provider's keys pays the current attempt, counted from 0."""
     pricing: Pricing
     """How the current attempt is priced."""
     answer: Answer | None

@@ -14,12 +14,10 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from billing.money import Money, divide_half_up
-from billing.pricing import RATE_UNITS_PER_MONEY_UNIT
-from billing.usage import Usage
 from metrics.instruments import Instruments
+from middlewares.attempts import record
 from middlewares.byok import BYOK
-from middlewares.call import CALL, Call
+from middlewares.call import CALL
 from middlewares.errors import RETRY_SECONDS, ClientGone, Refusal
 from providers.errors import (
     AnswerUnreadable,
@@ -29,17 +27,17 @@ from providers.errors import (
     ProviderQuotaExhausted,
     ProviderRateLimited,
     RequestRefused,
+    StreamOptionsRefused,
     UpstreamError,
     UpstreamModelMissing,
     UpstreamTimedOut,
 )
+from providers.experience import Experience
 from providers.health import Health
+from providers.key_choice import KEY_TROUBLES
 from providers.selection import Offer
-from storage.calls import AttemptRow
 
 JITTER: Final = 0.2
-_STATUS_WITHOUT_ERROR: Final = {"served": 200}
-"""What an upstream answered where nothing was wrong; unknown where the attempt was given up."""
 UNREADABLE_TRIES: Final = 2
 """An unreadable answer may have been billed: one more try, and no third."""
 
@@ -94,12 +92,16 @@ class Situation:
     patient: bool
     healthy: bool
     """Whether this candidate's circuit is still closed."""
+    another_key: bool
+    """Whether the operator has another key for this provider, which has met no trouble."""
     seconds_left: float
 
 
 def next_step(now: Situation, backoff_seconds: tuple[float, ...]) -> Step:
     """The one place that decides about retry and failover."""
     error = now.error
+    if isinstance(error, StreamOptionsRefused) and now.tries <= len(backoff_seconds):
+        return Step("retry")  # The next request is without the field that was refused.
     if isinstance(error, RequestRefused) and not error.failover:
         return Step("stop")  # The caller's own fault is the same everywhere.
     if isinstance(error, AnswerUnreadable):
@@ -111,6 +113,8 @@ def next_step(now: Situation, backoff_seconds: tuple[float, ...]) -> Step:
         return Step(
             "retry"
         )  # The request did not arrive, or met a connection that had died: nothing is lost by asking again.
+    if now.another_key and isinstance(error, KEY_TROUBLES) and now.tries <= len(backoff_seconds):
+        return Step("retry")  # The trouble is this key's; another may be served at once.
     if not error.retry:
         return Step("next")  # Waiting mends no key, no balance and no retired model.
     if now.standing_by and not now.patient:
@@ -125,12 +129,16 @@ def next_step(now: Situation, backoff_seconds: tuple[float, ...]) -> Step:
     return Step("retry", wait)
 
 
-def routing(settings: RoutingSettings, health: Health, instruments: Instruments) -> Middleware:
+def routing(settings: RoutingSettings, health: Health, instruments: Instruments, experience: Experience) -> Middleware:
     """Try the call's offers in order within one deadline."""
 
     @web.middleware
     async def route(request: web.Request, handler: Handler) -> web.StreamResponse:
-        return await _Route(request, handler, settings, health, instruments).run()
+        experience.calls_in_flight += 1
+        try:
+            return await _Route(request, handler, settings, health, instruments, experience).run()
+        finally:
+            experience.calls_in_flight -= 1
 
     return route
 
@@ -145,7 +153,9 @@ class _Route:
         settings: RoutingSettings,
         health: Health,
         instruments: Instruments,
+        experience: Experience,
     ) -> None:
+        self._experience = experience
         self._request = request
         self._call = request[CALL]
         self._handler = handler
@@ -159,12 +169,14 @@ class _Route:
         self._patient = settings.patient or call.options.wish.strategy == "fallback"
         self._failures: list[UpstreamError] = []
         self._unreadable_answers = 0
+        self._met_keys: dict[str, set[int]] = {}
+        """Keys that were in trouble during this call, by provider."""
 
     async def run(self) -> web.StreamResponse:
         """The first answer that a candidate gives. Raises what is to be told when none did."""
         offers = self._call.offers
         for position, offer in enumerate(offers):
-            if not self._health.may_try(offer.health_key):
+            if not self._health.may_try(offer.health_key, self, self._is_begun):
                 continue
             rest = offers[position + 1 :]
             standing_by = bool(rest) and any(self._health.standing(other.health_key).healthy for other in rest)
@@ -175,16 +187,35 @@ class _Route:
                 break
             if rest:
                 self._instruments.failover(offer.provider_name, offer.model.id)
+        if not self._failures and (least_bad := self._least_bad()) is not None:
+            answer = await self._try(least_bad, standing_by=False)
+            if answer is not None:
+                return answer
         raise self._verdict()
+
+    def _least_bad(self) -> Offer | None:
+        """Where every circuit is open: the candidate that is due for a probe first, if it may be probed early."""
+        health = self._health
+        offer = min(self._call.offers, key=lambda offer: health.seconds_until_probe(offer.health_key), default=None)
+        if offer is None or not health.may_try(offer.health_key, self, self._is_begun, early=True):
+            return None
+        return offer
+
+    def _is_begun(self) -> bool:
+        """Whether the attempt under way has given its first content: then its provider is well, however long it goes on."""
+        answer = self._call.answer
+        return answer is not None and answer.first_content_at is not None
 
     async def _try(self, offer: Offer, standing_by: bool) -> web.StreamResponse | None:
         """This candidate, as often as it may be asked; None when it is the next one's turn."""
         tries = 0
         retried_at_once = False
+        budget = self._experience.retry_budgets.of(offer.provider_name)
+        budget.request(self._clock())
         while True:
             tries += 1
             try:
-                return await self._attempt(offer, standing_by)
+                return await self._attempt(offer, standing_by, again=tries > 1)
             except UpstreamError as error:
                 error.provider = offer.provider_name
                 self._failures.append(error)
@@ -197,18 +228,21 @@ class _Route:
                     standing_by=standing_by,
                     patient=self._patient,
                     healthy=self._health.standing(offer.health_key).healthy,
+                    another_key=self._another_key(offer, error),
                     seconds_left=self._deadline - self._clock(),
                 )
             step = next_step(situation, self._settings.backoff_seconds)
             if step.action == "stop":
                 raise self._verdict()
-            if step.action == "next":
+            if step.action == "next" or not (_is_free(situation.error) or budget.take(self._clock())):
                 return None
             retried_at_once = retried_at_once or step.wait_seconds == 0
             self._instruments.retry(offer.provider_name, offer.model.id)
             await asyncio.sleep(step.wait_seconds)
+            if not self._health.may_try(offer.health_key, self, self._is_begun):
+                return None  # Others have found out meanwhile that it is away.
 
-    async def _attempt(self, offer: Offer, standing_by: bool) -> web.StreamResponse:
+    async def _attempt(self, offer: Offer, standing_by: bool, *, again: bool) -> web.StreamResponse:
         """One try at one candidate, recorded however it ends."""
         call, settings = self._call, self._settings
         started = self._clock()
@@ -218,34 +252,52 @@ class _Route:
             until = min(until, started + own)
         call.offer = offer
         call.attempt_until = until
+        keys = offer.upstream.provider.keys
+        call.key_number = 0
+        if len(keys) > 1 and call.mode != BYOK:
+            # Several keys share the calls: the last digits of a request's id are random.
+            spread, met = int(call.request_id[-4:], 16), self._met_keys.get(offer.provider_name, ())
+            call.key_number = self._experience.keys.choose(offer.provider_name, keys, spread, met)
         try:
             response = await self._handler(self._request)
         except UpstreamError as error:
-            self._failed(offer, error)
+            self._failed(offer, error, again=again)
             self._record(offer, started, error.outcome, error)
             raise
         except BaseException as error:
-            self._health.neutral(offer.health_key)
+            self._health.neutral(offer.health_key, self)
             left = isinstance(error, (asyncio.CancelledError, ClientGone))
             self._record(offer, started, "client_left" if left else "failed_here", None)
             raise
         failure = call.answer.failure if call.answer is not None else None
         if failure is not None:
-            self._failed(offer, failure)
+            self._failed(offer, failure, again=again)
             self._record(offer, started, failure.outcome, failure)
         else:
             self._succeeded(offer, started)
             self._record(offer, started, "served", None)
         return response
 
-    def _failed(self, offer: Offer, error: UpstreamError) -> None:
+    def _another_key(self, offer: Offer, error: UpstreamError) -> bool:
+        """Let the key that met trouble rest; whether another one can be tried instead."""
+        keys, name = offer.upstream.provider.keys, offer.provider_name
+        if len(keys) < 2 or self._call.mode == BYOK or not isinstance(error, KEY_TROUBLES):
+            return False
+        number, met = self._call.key_number, self._met_keys.setdefault(name, set())
+        met.add(number)
+        self._experience.keys.rest(name, keys[number], error)
+        return self._experience.keys.another(name, keys, met)
+
+    def _failed(self, offer: Offer, error: UpstreamError, *, again: bool) -> None:
         """Tell health, where the error says something about the provider: a caller's own key or request must not be able
         to take a provider away from everybody else."""
         blames_own_key = self._call.mode == BYOK and isinstance(error, _OWN_KEY_TROUBLES)
-        if error.unhealthy and not blames_own_key:
-            self._health.failed(offer.health_key)
+        # One key of several says nothing of the provider, unless it was the last that was left.
+        blames_one_key = self._another_key(offer, error)
+        if error.unhealthy and not blames_own_key and not blames_one_key:
+            self._health.failed(offer.health_key, self, again=again)
         else:
-            self._health.neutral(offer.health_key)
+            self._health.neutral(offer.health_key, self)
 
     def _succeeded(self, offer: Offer, started: float) -> None:
         answer, bill = self._call.answer, self._call.bill
@@ -258,31 +310,7 @@ class _Route:
         self._health.succeeded(offer.health_key, latency_seconds=latency, tokens_per_second=speed)
 
     def _record(self, offer: Offer, started: float, outcome: str, error: UpstreamError | None) -> None:
-        call = self._call
-        if call.answer is None or not call.answer.asked:
-            return  # Refused before the upstream was called: nothing was tried, so nothing is told in the log.
-        seconds = self._clock() - started
-        usage = call.bill.usage if call.bill is not None else Usage(0, 0)
-        cost = _upstream_cost(offer, call, usage)
-        call.attempts.append(
-            AttemptRow(
-                number=len(call.attempts) + 1,
-                provider=offer.provider_name,
-                model=offer.model.id,
-                upstream_model=offer.upstream.upstream_model,
-                outcome=outcome,
-                status=error.status if error is not None else _STATUS_WITHOUT_ERROR.get(outcome),
-                code=error.code[:60] if error is not None else "",
-                latency_ms=int(seconds * 1000),
-                prompt_tokens=usage.prompt_tokens,
-                completion_tokens=usage.completion_tokens,
-                upstream_cost=cost,
-                borne_by=_borne_by(call, cost),
-            )
-        )
-        self._instruments.attempt(offer.provider_name, offer.model.id, outcome, seconds)
-        if call.answer.tally.ignored:
-            self._instruments.usage_ignored(offer.provider_name, call.answer.tally.ignored)
+        record(self._call, offer, self._clock() - started, outcome, error, self._instruments)
 
     def _verdict(self) -> Exception:
         """What the caller is told when no candidate served."""
@@ -306,6 +334,12 @@ class _Route:
         return _unavailable(min(waits, default=0.0))
 
 
+def _is_free(error: UpstreamError) -> bool:
+    """Whether a retry after ``error`` needs no place in the budget: nothing reached the provider, or it had no quarrel with
+    the request but with a field of ours or with a key."""
+    return not error.reached or isinstance(error, (StreamOptionsRefused, ProviderKeyRefused, ProviderBalanceExhausted))
+
+
 def _unavailable(retry_after_seconds: float) -> Refusal:
     return Refusal(
         "all_providers_unavailable",
@@ -325,17 +359,3 @@ def _own_key_refusal(error: UpstreamError) -> Refusal | None:
     if isinstance(error, ProviderPermissionDenied):
         return Refusal("provider_permission_denied", f"your provider key may not use this model at {error.provider}")
     return None
-
-
-def _upstream_cost(offer: Offer, call: Call, usage: Usage) -> Money:
-    """What the provider charges the operator for the attempt; nothing where the caller's own key pays."""
-    if call.mode == BYOK:
-        return 0
-    rates = offer.price.upstream_rates_at(call.started_at, usage.prompt_tokens)
-    return divide_half_up(rates.exact_cost(usage), RATE_UNITS_PER_MONEY_UNIT)
-
-
-def _borne_by(call: Call, cost: Money) -> str:
-    if not cost:
-        return "nobody"
-    return "account" if call.bill is not None and call.bill.payable else "operator"

@@ -1,41 +1,78 @@
 """What live traffic tells about each upstream: a circuit that opens on failures, and how fast it answers.
 
-Rules: only what says something about the provider counts (a caller's own fault or a caller who leaves is neutral);
-an open circuit lets one probe through at a time after a while; health is a preference, never a reason to refuse a call
-that nobody else could serve.
+Rules: only what says something about the provider counts (a caller's own fault or a caller who leaves is neutral); failures
+of one call alone never open a circuit; an open circuit lets one probe through at a time after a while, earlier where nobody
+else could be asked; health is a preference, never a reason to refuse a call that could be tried.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from providers.selection import Standing
+from providers.track_record import TrackRecord
 
 FAILURES_TO_OPEN: Final = 5
-"""Failures in a row. One call's own four tries do not open a circuit by themselves."""
+"""Failures in a row."""
+CALLS_TO_OPEN: Final = 3
+"""Calls that these failures must come from: a lone caller's tries, or two callers', are left to their schedule."""
 OPEN_SECONDS: Final = 10.0
 """How long an open circuit waits before it lets a probe through."""
+EARLY_SECONDS: Final = 1.0
+"""How long it waits where every other candidate is no better."""
+FORGOTTEN_SECONDS: Final = 60.0
+"""A failure so long ago is no part of a row any more."""
 SMOOTHING: Final = 0.2
 """Weight of the newest observation in the moving averages."""
 
 HealthKey = tuple[str, str]
 """Provider and upstream model."""
 
+ANYBODY: Final = "anybody"
+"""Who tries, where only one does."""
+
+
+def never() -> bool:
+    """Of a probe whose answer shows only when it is over."""
+    return False
+
 
 _UNKNOWN: Final = Standing()
 """An upstream nobody has tried yet counts as healthy."""
 
 
+@dataclass(frozen=True, slots=True)
+class UpstreamReport:
+    """What people are shown of an upstream's health, as this process has seen it."""
+
+    state: str
+    """closed, open, or half_open while a probe is due or under way."""
+    uptime: float | None
+    """The share of good answers among the last attempts, from 0 to 1; None where nothing was tried."""
+    samples: int
+    """How many attempts that was counted from."""
+    latency_p50_seconds: float | None
+    """To the first content of a stream, or the whole of a plain answer; half of the good answers were as fast."""
+    latency_p90_seconds: float | None
+    seconds_until_probe: float
+
+
 @dataclass(slots=True)
 class _Circuit:
     failures: int = 0
+    calls: int = 0
+    """How many calls the failures come from."""
+    failed_at: float = 0.0
     opened_at: float | None = None
-    probing: bool = False
+    probe: object = None
+    """Who has the probe; None while nobody has."""
+    serves: Callable[[], bool] = never
     latency_seconds: float | None = None
     tokens_per_second: float | None = None
+    record: TrackRecord = field(default_factory=TrackRecord)
 
     def standing(self, *, healthy: bool) -> Standing:
         return Standing(healthy, self.latency_seconds, self.tokens_per_second)
@@ -48,11 +85,13 @@ class Health:
         self,
         *,
         failures_to_open: int = FAILURES_TO_OPEN,
+        calls_to_open: int = CALLS_TO_OPEN,
         open_seconds: float = OPEN_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._circuits: dict[HealthKey, _Circuit] = {}
         self._failures_to_open = failures_to_open
+        self._calls_to_open = calls_to_open
         self._open_seconds = open_seconds
         self._clock = clock
         self.on_change: Callable[[HealthKey, bool], None] | None = None
@@ -63,14 +102,36 @@ class Health:
         circuit = self._circuits.get(key)
         return _UNKNOWN if circuit is None else circuit.standing(healthy=self._takes_calls(circuit))
 
-    def may_try(self, key: HealthKey) -> bool:
-        """Whether a request may go there now; for an open circuit this reserves the one probe."""
+    def report(self, key: HealthKey) -> UpstreamReport | None:
+        """What to show of this upstream; None where nobody has tried it since the process began."""
         circuit = self._circuits.get(key)
         if circuit is None:
+            return None
+        wait = self.seconds_until_probe(key)
+        state = (
+            "closed" if circuit.opened_at is None else "half_open" if circuit.probe is not None or not wait else "open"
+        )
+        record = circuit.record
+        return UpstreamReport(state, record.uptime, record.samples, record.latency(0.5), record.latency(0.9), wait)
+
+    def may_try(
+        self, key: HealthKey, who: object = ANYBODY, serves: Callable[[], bool] = never, *, early: bool = False
+    ) -> bool:
+        """Whether a request may go there now; for an open circuit this gives the one probe to ``who``.
+
+        ``serves`` tells whether the probe has been answered while it is still under way, as a long stream is. ``early``:
+        nobody else can be asked, so the probe need not be due, if the last one was not a moment ago.
+        """
+        circuit = self._circuits.get(key)
+        if circuit is None or circuit.opened_at is None:
             return True
-        if not self._takes_calls(circuit):
+        if circuit.probe is not None and circuit.serves():
+            self._close(key, circuit)
+            return True
+        wait = min(EARLY_SECONDS, self._open_seconds) if early else self._open_seconds
+        if circuit.probe is not None or self._clock() - circuit.opened_at < wait:
             return False
-        circuit.probing = circuit.opened_at is not None
+        circuit.probe, circuit.serves = who, serves
         return True
 
     def seconds_until_probe(self, key: HealthKey) -> float:
@@ -83,34 +144,44 @@ class Health:
     def succeeded(
         self, key: HealthKey, *, latency_seconds: float | None = None, tokens_per_second: float | None = None
     ) -> None:
-        """A proper answer came: the circuit closes."""
+        """A proper answer came, whoever asked: the circuit closes."""
         circuit = self._circuits.setdefault(key, _Circuit())
-        was_open = circuit.opened_at is not None
-        circuit.failures, circuit.opened_at, circuit.probing = 0, None, False
+        circuit.failures = circuit.calls = 0
+        circuit.record.served(latency_seconds)
         if latency_seconds is not None:
             circuit.latency_seconds = _smooth(circuit.latency_seconds, latency_seconds)
         if tokens_per_second is not None:
             circuit.tokens_per_second = _smooth(circuit.tokens_per_second, tokens_per_second)
-        if was_open and self.on_change is not None:
-            self.on_change(key, True)
-
-    def failed(self, key: HealthKey) -> None:
-        """The provider failed: one more towards opening; a failed probe opens it anew."""
-        circuit = self._circuits.setdefault(key, _Circuit())
-        circuit.failures += 1
-        circuit.probing = False
         if circuit.opened_at is not None:
-            circuit.opened_at = self._clock()
-        elif circuit.failures >= self._failures_to_open:
-            circuit.opened_at = self._clock()
+            self._close(key, circuit)
+
+    def failed(self, key: HealthKey, who: object = ANYBODY, *, again: bool = False) -> None:
+        """The provider failed: one more towards opening; a failed probe opens it anew.
+
+        ``again``: it has failed this very call before.
+        """
+        circuit = self._circuits.setdefault(key, _Circuit())
+        circuit.record.failed()
+        now = self._clock()
+        if circuit.opened_at is not None:
+            if circuit.probe is not None and circuit.probe == who:
+                circuit.probe, circuit.serves, circuit.opened_at = None, never, now
+            return  # Who went there before it opened says nothing new.
+        if now - circuit.failed_at > FORGOTTEN_SECONDS:
+            circuit.failures = circuit.calls = 0
+        circuit.failed_at = now
+        circuit.failures += 1
+        circuit.calls += not (again and circuit.calls)
+        if circuit.failures >= self._failures_to_open and circuit.calls >= self._calls_to_open:
+            circuit.opened_at = now
             if self.on_change is not None:
                 self.on_change(key, False)
 
-    def neutral(self, key: HealthKey) -> None:
-        """The attempt said nothing about the provider; a reserved probe is given back."""
+    def neutral(self, key: HealthKey, who: object = ANYBODY) -> None:
+        """The attempt said nothing about the provider; a probe that ``who`` had is given back."""
         circuit = self._circuits.get(key)
-        if circuit is not None:
-            circuit.probing = False
+        if circuit is not None and circuit.probe is not None and circuit.probe == who:
+            circuit.probe, circuit.serves = None, never
 
     def __iter__(self) -> Iterator[tuple[HealthKey, Standing]]:
         """Every upstream that was tried; here healthy means that its circuit is closed, whether a probe is due or not."""
@@ -118,10 +189,17 @@ class Health:
             (key, circuit.standing(healthy=circuit.opened_at is None)) for key, circuit in [*self._circuits.items()]
         )
 
+    def _close(self, key: HealthKey, circuit: _Circuit) -> None:
+        circuit.failures, circuit.calls, circuit.opened_at, circuit.probe, circuit.serves = 0, 0, None, None, never
+        if self.on_change is not None:
+            self.on_change(key, True)
+
     def _takes_calls(self, circuit: _Circuit) -> bool:
         if circuit.opened_at is None:
             return True
-        return not circuit.probing and self._clock() - circuit.opened_at >= self._open_seconds
+        if circuit.probe is not None:
+            return circuit.serves()
+        return self._clock() - circuit.opened_at >= self._open_seconds
 
 
 def _smooth(average: float | None, value: float) -> float:

@@ -34,6 +34,7 @@ from middlewares.routing import RoutingSettings, routing
 from middlewares.runs import Runs
 from middlewares.token_limit import token_limit
 from providers.catalogue import Catalogue
+from providers.experience import Experience
 from providers.health import Health
 from providers.prompt_caches import PromptCaches
 from providers.transport import PooledTransport
@@ -139,6 +140,7 @@ class Gateway:
         self.instruments = self._instruments = Instruments(importlib.metadata.version("find-token"))
         self._health = Health()
         self._caches = PromptCaches()
+        self._experience = Experience()
         self._transport = PooledTransport()
         process_id = f"process_{new_request_id()[4:]}"
         self._ledger = Ledger(database, owner=process_id)
@@ -172,6 +174,7 @@ class Gateway:
         await self._database.start()
         self._database.on_commit = self._committed
         self._instruments.watch_circuits(self._circuits)
+        self._instruments.calls_in_flight.set_function(lambda: self._experience.calls_in_flight)
         await self._transport.start()
         await self._payments.payments.start()
         await self._ledger.heartbeat()
@@ -305,7 +308,7 @@ class Gateway:
             token_limit(self._limiter, instruments),
             byok(self._provider_keys, self.catalogue),
             budget(self._ledger, budget_settings, self._choice(), instruments),
-            routing(self._routing_settings(), self._health, instruments),
+            routing(self._routing_settings(), self._health, instruments, self._experience),
             metering(fee, byok_fee),
             headers(),
         ]

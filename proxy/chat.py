@@ -135,8 +135,7 @@ def _key(call: Call, offer: Offer) -> str:
         return call.provider_key.key
     provider = offer.upstream.provider
     if provider.keys:
-        # Several keys share the calls: the last digits of a request's id are random.
-        return provider.keys[int(call.request_id[-4:], 16) % len(provider.keys)]
+        return provider.keys[call.key_number]
     if provider.keyless:
         return ""
     raise ProviderKeyRefused(f"provider {provider.name} has no key")

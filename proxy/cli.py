@@ -24,6 +24,7 @@ from proxy.price_commands import prices, receipt
 from proxy.recharge_commands import recharges
 from proxy.reload_commands import config, reload
 from proxy.report_commands import report
+from proxy.status_commands import status
 
 LATEST_CALLS = 10
 
@@ -168,6 +169,7 @@ def audit(context: click.Context, options: Options) -> None:
 
 
 main.add_command(report)
+main.add_command(status)
 main.add_command(receipt)
 main.add_command(recharges)
 main.add_command(prices)

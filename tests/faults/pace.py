@@ -1,37 +1,70 @@
-"""Calls at a steady pace, whether or not those before have been answered, and what became of them."""
+"""Calls at a steady pace, whatever becomes of them, and upstreams that count how many are with them at once."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from tests.gateway import Reply
+from tests.fakes.raw_upstream import Answer, RawUpstream, Received
+from tests.gateway import Gateway, Reply
+
+EXAM = os.environ.get("FIND_TOKEN_EXAM") == "1"
+"""Whether true lengths are run instead of short forms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A call and its answer."""
+    """One call: when it began and ended, on the event loop's clock, and its answer."""
 
+    began: float
+    ended: float
     reply: Reply
-    seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """How long its caller waited."""
+        return self.ended - self.began
 
 
-async def offer(call: Callable[[], Awaitable[Reply]], per_second: float, seconds: float) -> list[Made]:
-    """Make calls evenly for so long, and wait for all of them."""
+async def steadily(gateway: Gateway, per_second: float, seconds: float, **fields: Any) -> list[Made]:
+    """So many calls a second for so long, each at its time even if those before it have no answer yet; in order of beginning."""
     loop = asyncio.get_running_loop()
+    start = loop.time()
 
-    async def one() -> Made:
-        started = loop.time()
-        return Made(await call(), loop.time() - started)
+    async def one(number: int) -> Made:
+        await asyncio.sleep(max(0.0, start + number / per_second - loop.time()))
+        began = loop.time()
+        reply = await gateway.chat(**fields)
+        return Made(began, loop.time(), reply)
 
-    started, tasks = loop.time(), []
-    for number in range(int(per_second * seconds)):
-        await asyncio.sleep(max(started + number / per_second - loop.time(), 0))
-        tasks.append(loop.create_task(one()))
-    return list(await asyncio.gather(*tasks))
+    return list(await asyncio.gather(*(one(number) for number in range(round(per_second * seconds)))))
 
 
-def percentile_99(made: Sequence[Made]) -> float:
-    """The time that 99 of 100 calls took at most."""
-    return sorted(one.seconds for one in made)[-(-99 * len(made) // 100) - 1]
+class Counted:
+    """An upstream's answers, each given after a moment, with the most that were under way at once since ``forget``."""
+
+    def __init__(self, upstream: RawUpstream, answer: Callable[[Received], Answer], *, after_seconds: float) -> None:
+        self.answer = answer
+        self.most = 0
+        self._under_way: list[Received] = []
+        self._upstream = upstream
+        upstream.otherwise = lambda request: [after_seconds, *self._note(request)]
+
+    def forget(self) -> None:
+        """Count anew from those that come from now on."""
+        self.most = 0
+        self._under_way.clear()
+
+    def _note(self, request: Received) -> Answer:
+        self._under_way = [other for other in self._under_way if not other.answered.is_set()]
+        self._under_way.append(request)
+        self.most = max(self.most, len(self._under_way))
+        return self.answer(request)
+
+
+def arrived(upstream: RawUpstream, since: float, until: float = float("inf")) -> int:
+    """How many requests came to an upstream in that time."""
+    return sum(since <= request.arrived_at < until for request in upstream.requests)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.raw_upstream import RawUpstream, completion, http
-from tests.faults.pace import offer
+from tests.faults.offered import offer
 from tests.gateway import Gateway
 
 CALLS = 10

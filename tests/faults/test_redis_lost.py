@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from tests.fakes.redis_server import RedisServer, running_redis
-from tests.faults.pace import offer, percentile_99
+from tests.faults.offered import offer, percentile_99
 from tests.faults.processes import answer, started, write_files
 from tests.gateway import PATH, Gateway, chat_body
 from tests.journeys.mix import simulated_providers

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.raw_upstream import RawUpstream
-from tests.faults.pace import offer
+from tests.faults.offered import offer
 from tests.gateway import Caller, Gateway, http_request
 
 EXAM = os.environ.get("FIND_TOKEN_EXAM") == "1"

@@ -11,11 +11,15 @@ import pytest
 
 from middlewares.routing import Situation, Step, next_step
 from providers import errors
+from providers.health import EARLY_SECONDS
+from providers.key_choice import KEY_TROUBLES
+from providers.retry_budget import RETRIES_ALWAYS, SHARE_PERCENT
 from tests.fakes.raw_upstream import (
     DONE,
     FIN,
     HANG,
     RST,
+    STREAM_END,
     STREAM_HEAD,
     Answer,
     RawUpstream,
@@ -38,6 +42,7 @@ PLAIN = Situation(
     standing_by=False,
     patient=False,
     healthy=True,
+    another_key=False,
     seconds_left=100.0,
 )
 
@@ -112,6 +117,14 @@ def test_an_unreadable_answer_may_have_been_billed() -> None:
     assert Step("next") == next_step(replace(PLAIN, error=unreadable, unreadable_answers=1, standing_by=True), BACKOFF)
     assert Step("retry") == next_step(replace(PLAIN, error=unreadable, unreadable_answers=1), BACKOFF)
     assert "stop" == action(unreadable, unreadable_answers=2, standing_by=True)
+
+
+def test_another_key_is_asked_at_once() -> None:
+    """Where one key of several is in trouble, within the provider's four tries; what is no trouble of a key is left alone."""
+    for kind in KEY_TROUBLES:
+        assert Step("retry") == next_step(replace(PLAIN, error=kind("no"), another_key=True, standing_by=True), BACKOFF)
+        assert "next" == action(kind("no"), another_key=True, tries=4)
+    assert "next" == action(errors.UpstreamModelMissing("no"), another_key=True)
 
 
 def gaps(upstream: RawUpstream) -> list[float]:
@@ -473,20 +486,20 @@ async def test_a_kept_connection_that_had_died_costs_a_try_and_no_wait(gateway: 
 
 
 async def test_an_open_circuit_fails_fast_and_says_when(gateway: Gateway, alpha: RawUpstream) -> None:
-    """After five failures in a row nobody is kept waiting; other models of the provider are not concerned."""
+    """After failures in a row of three calls nobody is kept waiting; other models of the provider are not concerned."""
     alpha.otherwise = lambda request: (
         failure(503) if request.json["model"] == "lonely-upstream" else as_asked()(request)
     )
-    for _ in range(2):
+    for _ in range(3):
         assert 503 == (await gateway.chat(model="lonely")).status
     tried = len(alpha.requests)
 
     replies = await asyncio.gather(*(gateway.chat(model="lonely") for _ in range(10)))
 
-    assert 5 == tried == len(alpha.requests)
+    assert 9 == tried == len(alpha.requests)
     assert {(503, "all_providers_unavailable")} == {reply.code for reply in replies}
     assert all(1 <= int(reply.headers["Retry-After"]) <= 10 for reply in replies)
-    assert 2 == len(gateway.rows()), "a call that reached nobody has no line"
+    assert 3 == len(gateway.rows()), "a call that reached nobody has no line"
     assert 1 == await gateway.metric("circuit_state", provider="alpha", upstream_model="lonely-upstream")
     assert 0 == await gateway.metric("provider_up", provider="alpha")
     assert 200 == (await gateway.chat(model="dear", max_tokens=10)).status
@@ -496,13 +509,13 @@ async def test_one_probe_at_a_time_closes_it_again(gateway: Gateway, alpha: RawU
     """Of ten calls at once after the pause one goes through; when it is served, all are."""
     gateway.process._health._open_seconds = 0.1
     alpha.otherwise = lambda _request: failure(503)
-    for _ in range(2):
+    for _ in range(3):
         await gateway.chat(model="lonely")
     await asyncio.sleep(0.15)
     gate = asyncio.Event()
     alpha.otherwise = lambda request: [gate, *as_asked()(request)]
     calls = [asyncio.create_task(gateway.chat(model="lonely")) for _ in range(10)]
-    await alpha.received(6)
+    await alpha.received(10)
     async with asyncio.timeout(5):
         while sum(call.done() for call in calls) < 9:
             await asyncio.sleep(0.01)
@@ -510,7 +523,7 @@ async def test_one_probe_at_a_time_closes_it_again(gateway: Gateway, alpha: RawU
     statuses = sorted([(await call).status for call in calls])
 
     assert [200] + [503] * 9 == statuses
-    assert 6 == len(alpha.requests)
+    assert 10 == len(alpha.requests)
     assert 200 == (await gateway.chat(model="lonely")).status
     assert 0 == await gateway.metric("circuit_state", upstream_model="lonely-upstream")
 
@@ -519,15 +532,15 @@ async def test_a_probe_whose_caller_leaves_is_given_back(gateway: Gateway, alpha
     """Otherwise nobody could ever try again."""
     gateway.process._health._open_seconds = 0.05
     alpha.otherwise = lambda _request: failure(503)
-    for _ in range(2):
+    for _ in range(3):
         await gateway.chat(model="lonely")
     await asyncio.sleep(0.1)
     alpha.otherwise = as_asked()
     alpha.next([HANG])
     caller = await gateway.dial(model="lonely")
-    await alpha.received(6)
+    await alpha.received(10)
     caller.hang_up(by_reset=True)
-    await gateway.settled(3)
+    await gateway.settled(4)
 
     assert 200 == (await gateway.chat(model="lonely")).status
 
@@ -587,3 +600,106 @@ async def test_a_prompt_too_long_for_one_may_fit_another(
 
     assert (400, "context_length_exceeded") == reply.code
     assert 400 == gateway.rows()[1].status
+
+
+async def test_keys_of_a_provider_share_the_calls_and_stand_in_for_each_other(
+    start_gateway: Any, alpha: RawUpstream, beta: RawUpstream
+) -> None:
+    """A refused key costs one try at once, rests, and neither opens the circuit nor sends the call elsewhere."""
+    keys = [f"canary/alpha/{number}" for number in range(3)]
+    gateway: Gateway = await start_gateway(providers={"alpha": {"keys": keys}})
+    alpha.otherwise = lambda request: (
+        failure(401) if request.headers["authorization"].endswith("/1") else as_asked()(request)
+    )
+    replies = [await gateway.chat(stream=number % 2 == 0) for number in range(30)]
+
+    assert {(200, "alpha")} == {(reply.status, reply.header("Provider")) for reply in replies}
+    used = [request.headers["authorization"].rpartition("/")[2] for request in alpha.requests]
+    assert 1 == used.count("1"), "it rests"
+    assert min(used.count("0"), used.count("2")) >= 3, used
+    assert [] == beta.requests
+    outcomes = [[attempt.outcome for attempt in row.attempts] for row in gateway.rows()]
+    assert (1, 29) == (outcomes.count(["key_refused", "served"]), outcomes.count(["served"]))
+    gateway.prove()
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, 503), (402, 503), (429, 429)])
+async def test_when_every_key_is_in_trouble_each_was_asked_once(
+    status: int, code: int, start_gateway: Any, alpha: RawUpstream
+) -> None:
+    """Then the ordinary rules hold: nothing mends a key by waiting, and a wait beyond the deadline is told."""
+    gateway: Gateway = await start_gateway(providers={"alpha": {"keys": ["canary/one", "canary/two"]}})
+    alpha.otherwise = lambda _request: failure(status, retry_after="60")
+    reply = await gateway.chat(model="lonely")
+
+    assert code == reply.status
+    assert {"canary/one", "canary/two"} == {request.headers["authorization"].split()[1] for request in alpha.requests}
+    assert 2 == len(alpha.requests)
+
+
+async def test_retries_are_a_share_of_the_requests(gateway: Gateway, alpha: RawUpstream) -> None:
+    """Rate limits open no circuit; when every call is met by one, a provider sees a fifth more calls and not four times as
+    many, beyond the few retries that are always allowed."""
+    alpha.otherwise = lambda _request: failure(429)
+    replies = await asyncio.gather(*(gateway.chat(model="lonely") for _ in range(60)))
+
+    assert {429} == {reply.status for reply in replies}
+    assert 60 < len(alpha.requests) <= 60 + max(RETRIES_ALWAYS, 60 * SHARE_PERCENT // 100)
+
+
+async def test_who_waits_for_its_next_try_is_told_when_the_circuit_opens(
+    start_gateway: Any, alpha: RawUpstream
+) -> None:
+    """Others have found out meanwhile: it is not tried again."""
+    gateway: Gateway = await start_gateway(routing={"backoff_seconds": [0.3, 0.3, 0.3]})
+    alpha.otherwise = lambda _request: failure(503)
+    replies = await asyncio.gather(*(gateway.chat(model="lonely") for _ in range(5)))
+
+    assert {503} == {reply.status for reply in replies}
+    assert 5 == len(alpha.requests)
+
+
+async def test_a_long_stream_closes_the_circuit_when_it_begins(gateway: Gateway, alpha: RawUpstream) -> None:
+    """The probe is answered with its first content; nobody waits for its end."""
+    gateway.process._health._open_seconds = 0.1
+    alpha.otherwise = lambda _request: failure(503)
+    await asyncio.gather(*(gateway.chat(model="lonely") for _ in range(5)))
+    await asyncio.sleep(0.15)
+    alpha.otherwise = as_asked()
+    gate = asyncio.Event()
+    alpha.next([STREAM_HEAD, piece(said("Hello")), gate, piece(DONE), STREAM_END])
+    caller = await gateway.dial(model="lonely", stream=True)
+    await caller.read_until(b"Hello")
+
+    assert 200 == (await gateway.chat(model="lonely")).status
+    gate.set()
+    await caller.read_until(b"[DONE]")
+
+
+async def test_nobody_is_left_untried_where_all_circuits_are_open(
+    gateway: Gateway, alpha: RawUpstream, beta: RawUpstream
+) -> None:
+    """The one that is due first is tried before its time, by one call; the others are told at once when to come back."""
+    alpha.otherwise = beta.otherwise = lambda _request: failure(503)
+    health = gateway.process._health
+    while (
+        health.standing(("alpha", "standard-upstream")).healthy
+        or health.standing(("beta", "alternative-upstream")).healthy
+    ):
+        await gateway.chat()
+    assert (503, "all_providers_unavailable") == (await gateway.chat()).code
+    tried = len(alpha.requests) + len(beta.requests)
+    await asyncio.sleep(EARLY_SECONDS)
+    gate = asyncio.Event()
+    alpha.otherwise = beta.otherwise = lambda request: [gate, *as_asked()(request)]
+    calls = [asyncio.create_task(gateway.chat()) for _ in range(10)]
+    async with asyncio.timeout(5):
+        while sum(call.done() for call in calls) < 8:
+            await asyncio.sleep(0.01)
+    probes = len(alpha.requests) + len(beta.requests) - tried
+    gate.set()
+    replies = [await call for call in calls]
+
+    assert 1 <= probes == sum(reply.status == 200 for reply in replies) <= 2, "one for each circuit at most"
+    assert all(1 <= int(reply.headers["Retry-After"]) <= 10 for reply in replies if reply.status == 503)
+    gateway.prove()

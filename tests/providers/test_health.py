@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.health import FAILURES_TO_OPEN, OPEN_SECONDS, SMOOTHING, Health
+from providers.health import (
+    CALLS_TO_OPEN,
+    EARLY_SECONDS,
+    FAILURES_TO_OPEN,
+    FORGOTTEN_SECONDS,
+    OPEN_SECONDS,
+    SMOOTHING,
+    Health,
+)
 from providers.selection import Standing
 
 KEY = ("deepseek", "deepseek-chat")
@@ -62,6 +70,99 @@ def test_failures_in_a_row_open_the_circuit(health: Health) -> None:
     assert not health.may_try(KEY)
     assert health.standing(OTHER).healthy
     assert health.may_try(OTHER)
+
+
+def test_the_tries_of_few_calls_open_nothing(health: Health) -> None:
+    """However often two callers try by their schedule; the first failure of a third one does."""
+    for _ in range(CALLS_TO_OPEN - 1):
+        health.failed(KEY)
+        for _ in range(FAILURES_TO_OPEN):
+            health.failed(KEY, again=True)
+    assert health.standing(KEY).healthy
+
+    health.failed(KEY)
+
+    assert not health.standing(KEY).healthy
+
+
+def test_failures_long_ago_are_no_row(health: Health, clock: Clock) -> None:
+    """A provider that failed a few calls an hour ago has a clean slate."""
+    fail(health, FAILURES_TO_OPEN - 1)
+    clock.now += FORGOTTEN_SECONDS + 1
+    fail(health, FAILURES_TO_OPEN - 1)
+    assert health.standing(KEY).healthy
+    fail(health, 1)
+
+    assert not health.standing(KEY).healthy
+
+
+def test_only_the_probes_own_news_counts_while_a_circuit_is_open(health: Health, clock: Clock) -> None:
+    """Those who went there before it opened neither give the probe back nor keep the circuit open for longer; a good answer
+    to one of them closes it."""
+    fail(health, FAILURES_TO_OPEN)
+    clock.now += OPEN_SECONDS
+    assert health.may_try(KEY, "prober")
+    health.failed(KEY, "late")
+    health.neutral(KEY, "late")
+    assert not health.may_try(KEY, "another")
+    health.neutral(KEY, "prober")
+    assert health.may_try(KEY, "another")
+    health.failed(KEY, "late")
+    clock.now += 1
+    health.failed(KEY, "another")
+    assert OPEN_SECONDS == health.seconds_until_probe(KEY)
+    health.succeeded(KEY)
+
+    assert health.may_try(KEY)
+
+
+def test_an_early_probe_for_who_has_nobody_else(health: Health, clock: Clock) -> None:
+    """A moment after the last failure, and still one at a time."""
+    fail(health, FAILURES_TO_OPEN)
+    assert not health.may_try(KEY, early=True)
+    clock.now += EARLY_SECONDS
+
+    assert not health.may_try(KEY)
+    assert [True, False] == [health.may_try(KEY, early=True) for _ in range(2)]
+    health.failed(KEY)
+    assert not health.may_try(KEY, early=True)
+    assert health.may_try(OTHER, early=True)
+
+
+def test_a_probe_that_is_being_answered_closes_the_circuit(health: Health, clock: Clock) -> None:
+    """Whoever comes next is let through, though the long answer is not over."""
+    begun: list[bool] = []
+    fail(health, FAILURES_TO_OPEN)
+    clock.now += OPEN_SECONDS
+    assert health.may_try(KEY, "prober", lambda: bool(begun))
+    assert not health.standing(KEY).healthy
+    begun.append(True)
+
+    assert health.standing(KEY).healthy
+    assert [True, True] == [health.may_try(KEY) for _ in range(2)]
+    health.failed(KEY, "prober")
+    assert health.may_try(KEY), "a stream that breaks later is one failure like any other"
+
+
+def test_what_is_shown_of_an_upstream(health: Health, clock: Clock) -> None:
+    """Its state, the share of good answers, and how fast half and nine tenths of them came; nothing of who was never tried."""
+    assert health.report(KEY) is None
+    for latency in (0.1, 0.2, 0.3, 0.4, 0.5):
+        health.succeeded(KEY, latency_seconds=latency)
+    report = health.report(KEY)
+    assert report is not None
+    assert ("closed", 1.0, 5, 0.3, 0.5, 0.0) == (
+        report.state, report.uptime, report.samples, report.latency_p50_seconds, report.latency_p90_seconds,
+        report.seconds_until_probe,
+    )  # fmt: skip
+    fail(health, FAILURES_TO_OPEN)
+    states = []
+    for seconds in (0, OPEN_SECONDS):
+        clock.now += seconds
+        now = health.report(KEY)
+        assert now is not None
+        states.append((now.state, now.uptime, now.seconds_until_probe))
+    assert [("open", 0.5, OPEN_SECONDS), ("half_open", 0.5, 0.0)] == states
 
 
 def test_a_success_begins_the_count_anew(health: Health) -> None:
@@ -193,7 +294,7 @@ def test_all_circuits_are_listed(health: Health, clock: Clock) -> None:
 
 def test_the_limits_can_be_set(clock: Clock) -> None:
     """How many failures, and how long."""
-    health = Health(failures_to_open=1, open_seconds=2.0, clock=clock)
+    health = Health(failures_to_open=1, calls_to_open=1, open_seconds=2.0, clock=clock)
     fail(health, 1)
 
     assert not health.standing(KEY).healthy
@@ -208,7 +309,7 @@ def test_an_open_circuit_lets_one_through_per_verdict(steps: list[str]) -> None:
     """Whatever happens in whatever order: between two verdicts an open circuit admits at most one, and none too early."""
     clock = Clock()
     health = Health(clock=clock)
-    failures, opened_at, admitted = 0, -1.0, 0
+    failures, failed_at, opened_at, admitted = 0, 0.0, -1.0, 0
     for step in steps:
         if step == "wait":
             clock.now += 4
@@ -218,15 +319,18 @@ def test_an_open_circuit_lets_one_through_per_verdict(steps: list[str]) -> None:
             assert due == health.may_try(KEY)
             admitted += due
         else:
-            admitted = 0
-            failures = {"fail": failures + 1, "succeed": 0, "neutral": failures}[step]
             if step == "succeed":
-                opened_at = -1.0
+                failures, opened_at = 0, -1.0
                 health.succeeded(KEY)
             elif step == "fail":
-                opened_at = clock.now if failures >= FAILURES_TO_OPEN else -1.0
+                if opened_at < 0:
+                    failures = 1 if clock.now - failed_at > FORGOTTEN_SECONDS else failures + 1
+                    failed_at = clock.now
+                if (opened_at < 0 and failures >= FAILURES_TO_OPEN) or admitted:
+                    opened_at = clock.now
                 health.failed(KEY)
             else:
                 health.neutral(KEY)
+            admitted = 0
         if opened_at < 0:
             admitted = 0

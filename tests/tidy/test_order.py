@@ -9,10 +9,21 @@ from proxy.app import CHAIN, Gateway
 from proxy.settings import Settings
 from storage.database import open_database
 
-NO_LINKS = ("__init__", "call", "choice", "detached", "explaining", "following", "options", "recording", "runs")
+NO_LINKS = (
+    "__init__",
+    "attempts",
+    "call",
+    "choice",
+    "detached",
+    "explaining",
+    "following",
+    "options",
+    "recording",
+    "runs",
+)
 """What stands in middlewares/ without being a link of the chain: the facts the links share, the fields `body` reads, the
-choice that `budget` and quotes make, the words for it, and what `idempotency` stands on: calls that run apart from their
-callers, and who follows them."""
+choice that `budget` and quotes make, the words for it, the rows `routing` writes, and what `idempotency` stands on: calls that
+run apart from their callers, and who follows them."""
 
 
 def test_the_chain_stands_in_this_order() -> None:
