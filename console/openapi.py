@@ -26,6 +26,7 @@ from console.shapes import (
     Anything,
     BalanceShape,
     CallShape,
+    CheckoutShape,
     CreditsShape,
     Data,
     ErrorShape,
@@ -33,6 +34,7 @@ from console.shapes import (
     KeyShape,
     Listed,
     NewKeyShape,
+    NewRechargeShape,
     OpenRouterKeyShape,
     ProviderKeyShape,
     ReceiptShape,
@@ -47,6 +49,10 @@ from providers.selection import STRATEGIES
 
 JSON: Final = "application/json"
 PATH: Final = "/openapi.json"
+WEBHOOK: Final = "/webhooks/stripe"
+UNDER_NO_BASE: Final = (PATH, WEBHOOK)
+"""What stands outside of the bases of the API."""
+_CHAT: Final = ("/v1/chat/completions", "/v1/quote")
 _REFERENCE: Final = "#/components/schemas/{model}"
 _STRANGE: Final = frozenset({401, 403, 429})
 """What is answered where the caller is not known, not wanted, or asks too often."""
@@ -67,8 +73,11 @@ class Operation:
 
 OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/v1/chat/completions"): Operation("A chat completion, plain or streamed", Anything),
+    ("POST", "/v1/quote"): Operation("What a chat completion would cost, and who would serve it", Anything),
+    ("GET", "/v1/streams/{id}"): Operation("The rest of a resumable stream", str, media="text/event-stream"),
     ("GET", "/v1/models"): Operation("The models for sale", Anything, needs_key=False),
     ("GET", "/v1/models/{id}"): Operation("One model, by name or alias", Anything, needs_key=False),
+    ("GET", "/v1/models/{id}/endpoints"): Operation("Who serves a model", Anything, needs_key=False),
     ("GET", PATH): Operation("This description", Anything, needs_key=False),
     ("GET", "/v1/user/balance"): Operation("What there is, lot by lot", BalanceShape),
     ("GET", "/v1/user/billing-logs"): Operation("Calls, newest first", Listed[CallShape], query=CallPage),
@@ -86,6 +95,11 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/v1/user/keys"): Operation("A new key", NewKeyShape, status=201, body=NewKey),
     ("PATCH", "/v1/user/keys/{id}"): Operation("Change a key", KeyShape, body=KeyChange),
     ("DELETE", "/v1/user/keys/{id}"): Operation("Revoke a key for good", KeyShape),
+    ("POST", "/v1/user/credits"): Operation("Recharge: a page to pay on", CheckoutShape, body=NewRechargeShape),
+    ("GET", "/v1/user/recharges"): Operation("Recharges, newest first", Anything, query=Page),
+    ("GET", "/v1/user/recharges/{id}"): Operation("One recharge; asks Stripe whether it is paid", Anything),
+    ("POST", "/v1/user/recharges/{id}/refund"): Operation("Give back what is left of a recharge", Anything),
+    ("POST", WEBHOOK): Operation("For Stripe alone", Anything, needs_key=False),
     ("GET", "/v1/key"): Operation("The key that asks", Data[OpenRouterKeyShape]),
     ("GET", "/v1/credits"): Operation("What came in and what is used", Data[CreditsShape]),
     ("GET", "/v1/generation"): Operation("One call", Data[GenerationShape], query=GenerationQuery),
@@ -138,12 +152,12 @@ def _operation(
         made["security"] = []
     if parameters := [*_path_parameters(path), *_query_parameters(operation.query, schemas)]:
         made["parameters"] = parameters
-    is_call = path == "/v1/chat/completions"
+    is_call = path in _CHAT
     body = _chat_schema() if is_call else operation.body and _schema(operation.body, schemas)
     if body:
         made["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
     answer: dict[str, Any] = {operation.media: {"schema": _schema(operation.answer, schemas)}}
-    if is_call:
+    if path == _CHAT[0]:
         answer["text/event-stream"] = {"schema": {"type": "string"}}
     responses = {str(operation.status): {"description": operation.summary, "content": answer}}
     for status in _errors(operation, path, is_call=is_call, has_body=bool(body)):
@@ -165,6 +179,12 @@ def _errors(operation: Operation, path: str, *, is_call: bool, has_body: bool) -
         statuses |= {408, 413, 415}
     if "{" in path or operation.query is GenerationQuery:
         statuses.add(404)
+    if path.endswith("/refund"):
+        statuses.add(409)
+    if path.startswith("/v1/streams/"):
+        statuses |= {400, 410}
+    if path == WEBHOOK:
+        statuses |= {400, 413, 503}
     return sorted(statuses)
 
 

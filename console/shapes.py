@@ -313,6 +313,21 @@ class GenerationShape(Shape):
     provider_responses: list[ProviderResponseShape]
 
 
+class NewRechargeShape(Shape):
+    """A recharge to be paid: dollars with at most two decimals, and where the payment page sends its visitor back."""
+
+    amount: float
+    success_url: str
+    cancel_url: str
+
+
+class CheckoutShape(Shape):
+    """A recharge that was opened, and the page to pay it on."""
+
+    recharge_id: str
+    checkout_url: str
+
+
 class ErrorFacts(BaseModel):
     """What went wrong; some codes have further members."""
 

@@ -13,13 +13,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from billing.money import format_usd
-from billing.pricing import Fee
 from console.plane import ROUTES as ACCOUNT_ROUTES
 from console.plane import Parts, add_account_plane
 from metrics.instruments import Instruments
 from middlewares.auth import auth
 from middlewares.body import body
-from middlewares.budget import BudgetSettings, budget
+from middlewares.budget import budget
 from middlewares.byok import byok
 from middlewares.choice import Choice
 from middlewares.correlate import correlate, new_request_id
@@ -30,7 +29,7 @@ from middlewares.metering import metering
 from middlewares.observe import LogCall, observe, utc_now
 from middlewares.overload import Overload, overload
 from middlewares.rate_limit import rate_limit
-from middlewares.routing import RoutingSettings, routing
+from middlewares.routing import routing
 from middlewares.runs import Runs
 from middlewares.token_limit import token_limit
 from providers.catalogue import Catalogue
@@ -44,12 +43,12 @@ from proxy.endpoints import list_endpoints
 from proxy.front import Front
 from proxy.listening import listen
 from proxy.models import list_models, show_model
+from proxy.part_settings import budget_settings_of, fees_of, relay_settings_of, routing_settings_of
 from proxy.payments import ROUTES as PAYMENT_ROUTES
 from proxy.payments import SWEEP_SECONDS as PAYMENT_SECONDS
 from proxy.payments import PaymentPlane
 from proxy.probes import READY_SECONDS, healthz, metrics, readyz
 from proxy.quote import quote
-from proxy.relay import RelaySettings
 from proxy.reloading import Reloading, reload_now, settings_in_force
 from proxy.settings import Settings
 from proxy.shortcut import SHORTCUT, Shortcut, fold
@@ -224,7 +223,7 @@ class Gateway:
         self._shortcut = Shortcut(paths, around_all, self._call(), self._headers_of)
         application[SHORTCUT] = self._shortcut
         models, model = list_models(self.catalogue), show_model(self.catalogue)
-        endpoints = list_endpoints(self.catalogue, self._health.standing)
+        endpoints = list_endpoints(self.catalogue, self._health.standing, self._health.report)
         for base in BASES:
             application.router.add_post(f"{base}/chat/completions", self._shortcut.route)
             application.router.add_post(f"{base}/quote", self._quote)
@@ -262,14 +261,16 @@ class Gateway:
         chain = self._call_chain()
         asked = [observe(self._instruments, self._clock, counted=False), *chain[1:_PAYER_IS_KNOWN]]
         self._quoted = fold(asked, quote(self._ledger, self._choice()))
-        return fold(chain, chat(self._transport, self._relay_settings()))
+        return fold(
+            chain,
+            chat(self._transport, relay_settings_of(self._settings, self._instruments.streams_open, self._headers_of)),
+        )
 
     async def _quote(self, request: web.Request) -> web.StreamResponse:
         return await self._quoted(request)
 
     def _choice(self) -> Choice:
-        billing = self._settings.billing
-        fee, byok_fee = Fee.percent(billing.usage_fee_percent), Fee.percent(billing.byok_fee_percent)
+        fee, byok_fee = fees_of(self._settings)
         return Choice(self.catalogue, self._health, self._caches, fee=fee, byok_fee=byok_fee)
 
     def _account_parts(self) -> Parts:
@@ -286,12 +287,7 @@ class Gateway:
 
     def _call_chain(self) -> list[Middleware]:
         """From `observe` on: what happens to calls that cost money; the two before it stand around every route."""
-        settings = self._settings
-        fee, byok_fee = Fee.percent(settings.billing.usage_fee_percent), Fee.percent(settings.billing.byok_fee_percent)
-        free_requests = settings.billing.byok_free_requests_per_month
-        explain_header = f"{settings.security.header_prefix}Explain"
-        budget_settings = BudgetSettings(fee, byok_fee, free_requests, explain_header)
-        instruments = self._instruments
+        settings, instruments = self._settings, self._instruments
         self._overload.allow(settings.server.max_calls, settings.server.overload_lag_seconds)
         return [
             overload(self._overload, instruments),
@@ -307,33 +303,11 @@ class Gateway:
             ),
             token_limit(self._limiter, instruments),
             byok(self._provider_keys, self.catalogue),
-            budget(self._ledger, budget_settings, self._choice(), instruments),
-            routing(self._routing_settings(), self._health, instruments, self._experience),
-            metering(fee, byok_fee),
+            budget(self._ledger, budget_settings_of(settings), self._choice(), instruments),
+            routing(routing_settings_of(settings), self._health, instruments, self._experience),
+            metering(*fees_of(settings)),
             headers(),
         ]
-
-    def _routing_settings(self) -> RoutingSettings:
-        routing_settings = self._settings.routing
-        waits = routing_settings.backoff_seconds
-        return RoutingSettings(
-            backoff_seconds=tuple(waits[min(number, len(waits) - 1)] for number in range(routing_settings.retries)),
-            timeout_seconds=routing_settings.timeout_seconds,
-            first_content_timeout_seconds=routing_settings.first_content_timeout_seconds,
-            candidate_first_content_seconds=routing_settings.candidate_first_content_seconds,
-            candidate_plain_seconds=routing_settings.candidate_plain_seconds,
-            patient=routing_settings.failover == "patient",
-        )
-
-    def _relay_settings(self) -> RelaySettings:
-        return RelaySettings(
-            silence_timeout_seconds=self._settings.routing.silence_timeout_seconds,
-            client_stall_seconds=self._settings.server.client_stall_seconds,
-            disconnect_drain_seconds=self._settings.routing.disconnect_drain_seconds,
-            keep_alive_seconds=self._settings.routing.keep_alive_comment_seconds,
-            streams_open=self._instruments.streams_open,
-            headers_of=self._headers_of,
-        )
 
     async def _listen(
         self, application: web.Application, address: str, *, share_port: bool = False, front: Front | None = None

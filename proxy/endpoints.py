@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from providers.catalogue import Catalogue, Model, Upstream
+from providers.health import UpstreamReport
 from providers.selection import Standing, StandingOf
 from proxy.models import as_response, find_shown, model_json, parameters_of, pricing_of
 
@@ -21,7 +22,10 @@ _UP: Final = 0
 _DOWN: Final = -1
 
 
-def list_endpoints(catalogue: Callable[[], Catalogue], standing_of: StandingOf) -> Handler:
+ReportOf = Callable[[tuple[str, str]], UpstreamReport | None]
+
+
+def list_endpoints(catalogue: Callable[[], Catalogue], standing_of: StandingOf, report_of: ReportOf) -> Handler:
     """The upstreams of one model, by public name or alias, in the order of preference."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -30,8 +34,9 @@ def list_endpoints(catalogue: Callable[[], Catalogue], standing_of: StandingOf) 
         told = model_json(model, now)
         names = ("id", "name", "created", "description", "architecture")
         endpoints = [
-            endpoint_json(model, upstream, standing_of((upstream.provider.name, upstream.upstream_model)), now)
+            {**endpoint_json(model, upstream, standing_of(key), now), **report_json(report_of(key))}
             for upstream in model.upstreams
+            for key in ((upstream.provider.name, upstream.upstream_model),)
         ]
         return as_response({"data": {**{name: told[name] for name in names}, "endpoints": endpoints}})
 
@@ -71,6 +76,19 @@ def standing_json(standing: Standing, *, usable: bool) -> dict[str, Any]:
         "throughput_last_30m": None,
         "latency_average_ms": _rounded(standing.latency_seconds, 1000),
         "throughput_average": _rounded(standing.tokens_per_second, 1),
+    }
+
+
+def report_json(report: UpstreamReport | None) -> dict[str, Any]:
+    """What the last attempts there came to; null where nobody has tried it since the process began."""
+    if report is None:
+        return {"circuit": "closed", "uptime": None, "attempts": 0, "latency_p50_ms": None, "latency_p90_ms": None}
+    return {
+        "circuit": report.state,
+        "uptime": None if report.uptime is None else round(report.uptime, 4),
+        "attempts": report.samples,
+        "latency_p50_ms": _rounded(report.latency_p50_seconds, 1000),
+        "latency_p90_ms": _rounded(report.latency_p90_seconds, 1000),
     }
 
 

@@ -43,6 +43,11 @@ async def test_everything_that_is_told(gateway: Gateway) -> None:
         "throughput_last_30m": None,
         "latency_average_ms": None,
         "throughput_average": None,
+        "circuit": "closed",
+        "uptime": None,
+        "attempts": 0,
+        "latency_p50_ms": None,
+        "latency_p90_ms": None,
     } == endpoint
 
 
@@ -73,13 +78,16 @@ async def test_health_is_what_callers_met(gateway: Gateway, alpha: RawUpstream) 
     await gateway.chat(model="lonely")
     well = await told()
     alpha.otherwise = lambda _request: failure(500)
-    for _ in range(2):
+    for _ in range(4):
         await gateway.chat(model="lonely")
     ill = await told()
 
     assert isinstance(well["latency_average_ms"], float)
+    assert (1.0, 1, "closed") == (well["uptime"], well["attempts"], well["circuit"])
+    assert isinstance(well["latency_p50_ms"], float)
+    assert well["latency_p50_ms"] == well["latency_p90_ms"]
     assert ("healthy", 0) == (well["state"], well["status"])
-    assert ("unhealthy", -1) == (ill["state"], ill["status"])
+    assert ("unhealthy", -1, "open") == (ill["state"], ill["status"], ill["circuit"])
 
 
 async def test_a_provider_without_a_key_is_off(start_gateway: Start) -> None:
