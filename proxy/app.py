@@ -85,7 +85,7 @@ CHAIN: Final = (
     "headers",  # innermost: an attempt is under way
 )
 
-_PAYER_IS_KNOWN: Final = CHAIN.index("budget") - CHAIN.index("observe")
+AROUND_ALL: Final = ("errors", "correlate")
 
 BASES: Final = ("/v1", "/api/v1")
 """The second is for people who come from OpenRouter."""
@@ -217,8 +217,9 @@ class Gateway:
         application = web.Application(middlewares=around_all)
         application.on_response_prepare.append(write_headers(self._headers_of))
         # Whoever comes back to a stream is known, counted and limited like whoever makes a call.
-        until_body = self._call_chain()[: CHAIN.index("body") - len(around_all)]
-        stream = fold(until_body, resume(self._runs, self._settings.server.client_stall_seconds))
+        links = self._call_chain()
+        known = [links[name] for name in ("overload", "observe", "auth", "rate_limit")]
+        stream = fold(known, resume(self._runs, self._settings.server.client_stall_seconds))
         paths = tuple(f"{base}/chat/completions" for base in BASES)
         self._shortcut = Shortcut(paths, around_all, self._call(), self._headers_of)
         application[SHORTCUT] = self._shortcut
@@ -258,8 +259,10 @@ class Gateway:
 
         A quote is asked for within the same limits and read in the same way, so it goes through the same first links.
         """
-        chain = self._call_chain()
-        asked = [observe(self._instruments, self._clock, counted=False), *chain[1:_PAYER_IS_KNOWN]]
+        links = self._call_chain()
+        chain = list(links.values())
+        asked = [links[name] for name in ("auth", "rate_limit", "body", "byok")]
+        asked.insert(0, observe(self._instruments, self._clock, counted=False))
         self._quoted = fold(asked, quote(self._ledger, self._choice()))
         return fold(
             chain,
@@ -285,11 +288,11 @@ class Gateway:
             lambda: (self._settings.billing.credit_expiry_days, self._settings.billing.refund_window_days),
         )
 
-    def _call_chain(self) -> list[Middleware]:
-        """From `observe` on: what happens to calls that cost money; the two before it stand around every route."""
+    def _call_chain(self) -> dict[str, Middleware]:
+        """What happens to calls that cost money, by name, in the order of CHAIN; its first two stand around every route."""
         settings, instruments = self._settings, self._instruments
         self._overload.allow(settings.server.max_calls, settings.server.overload_lag_seconds)
-        return [
+        links = [
             overload(self._overload, instruments),
             observe(instruments, self._clock, self._log),
             auth(self._keys, self._key_uses),
@@ -308,6 +311,7 @@ class Gateway:
             metering(*fees_of(settings)),
             headers(),
         ]
+        return dict(zip((name for name in CHAIN if name not in AROUND_ALL), links, strict=True))
 
     async def _listen(
         self, application: web.Application, address: str, *, share_port: bool = False, front: Front | None = None

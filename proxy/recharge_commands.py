@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from proxy.answers import instant
-from proxy.command_line import Options, answer_with
+from proxy.command_line import CommandGroup, Options, answer_with
 from proxy.opening import account_of, load, open_books, session
 
 LARGEST_LIST = 100
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def recharges() -> None:
     """Look at recharges and at payments that match none; works while the gateway runs."""
 

@@ -41,7 +41,7 @@ async def test_a_paid_recharge_is_shown_whole(shop: Shop) -> None:
         "refunds": [],
     } == shown
     assert all(text.endswith("Z") for text in instants.values())
-    assert "no-store" == reply.headers["Cache-Control"]
+    assert "private, no-store" == reply.headers["Cache-Control"]
 
 
 async def test_both_bases_and_no_key(shop: Shop) -> None:

@@ -270,21 +270,22 @@ def _hang_into_attempts(reached: Reached) -> None:
     import proxy.chat
     from providers.connection import Connection
     from providers.transport import PooledTransport
+    from proxy.delivery import StreamedAnswer
     from proxy.relay import Relay
 
     _around(PooledTransport, "open", reached, before="attempt:before-open", after="attempt:head-came")
     _around(Connection, "send", reached, after="attempt:request-sent")
     _around(proxy.chat, "_read_plain", reached, after="answer:whole")
     _around(Relay, "run", reached, after="answer:whole")
-    send = Relay._send
+    write = StreamedAnswer.write
 
     async def counted(self: Any, *arguments: Any) -> None:
-        await send(self, *arguments)
+        await write(self, *arguments)
         sent = self.__dict__["pieces_sent"] = self.__dict__.get("pieces_sent", 0) + 1
         if sent in (1, 4):
             reached("stream:first-byte" if sent == 1 else "stream:midway", _operation.get())
 
-    Relay._send = counted  # type: ignore[method-assign]
+    StreamedAnswer.write = counted  # type: ignore[method-assign]
 
 
 def _hang_into_answers(reached: Reached) -> None:

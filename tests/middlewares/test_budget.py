@@ -178,7 +178,7 @@ async def test_a_stand_in_that_is_affordable_gets_fewer_tokens(
 async def test_what_was_held_for_nothing_is_given_back(gateway: Gateway, alpha: RawUpstream) -> None:
     """All circuits open: nothing is tried, nothing held, nothing written."""
     alpha.otherwise = lambda _request: failure(503)
-    for _ in range(2):
+    for _ in range(3):
         await gateway.chat(model="lonely")
     tried, rows = len(alpha.requests), len(gateway.rows())
 
@@ -330,7 +330,7 @@ async def test_what_cannot_be_released_at_once_is_released_later(
     """No hold outlives its call, although the database was away at the moment it was to be given back."""
     gateway: Gateway = await start_gateway(stall_seconds=0.05)
     alpha.otherwise = lambda _request: failure(503)
-    for _ in range(2):
+    for _ in range(3):
         await gateway.chat(model="lonely")
     book_lock.take_after_next_commit(gateway.database)
     reply = await gateway.chat(model="lonely")
@@ -338,7 +338,7 @@ async def test_what_cannot_be_released_at_once_is_released_later(
     assert gateway.balance().held > 0
     book_lock.release()
 
-    await gateway.settled(2)
+    await gateway.settled(3)
     gateway.prove()
 
 

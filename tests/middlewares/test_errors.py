@@ -58,6 +58,7 @@ STORAGE_EXCEPTIONS = {
     "KeyExpired": "auth",
     "AccountInactive": "auth budget",
     "InsufficientCredit": "budget",
+    "KeyLimitReached": "budget",
     "UnknownAccount": "500",
     "NothingRefundable": "500",
     "EmailTaken": "500",
@@ -163,7 +164,7 @@ def test_every_code_that_is_raised_is_known() -> None:
     raised = set().union(*map(refusals_in, sources))
 
     assert raised <= CODES.keys()
-    assert {"invalid_json", "model_not_found", "insufficient_credits", "storage_unavailable"} <= raised
+    assert {"invalid_json", "model_not_found", "key_revoked", "storage_unavailable"} <= raised
     with pytest.raises(KeyError):
         Refusal("invented", "no")
 

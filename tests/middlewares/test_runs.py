@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 
 from billing.matrix import Bill, Ending
 from billing.usage import Usage
+from middlewares import correlate
 from middlewares import runs as subject
 from middlewares.call import CALL, Call
 from middlewares.recording import BeginningGone, Broken, Room
@@ -24,9 +25,8 @@ NAME = ("acc_1", "hash")
 
 def new_call(request_id: str = "req_1", *, paid: bool = True) -> Call:
     """A call as far as a run looks at it."""
-    call = Call()
-    call.request_id, call.replay_of, call.account_id = request_id, None, "acc_1"
-    call.stream = call.answer = call.bill = None
+    call = correlate.new_call()
+    call.request_id, call.account_id = request_id, "acc_1"
     if paid:
         call.bill = Bill(Ending.COMPLETE, Usage(1, 1), "provider", payable=True)
     return call

@@ -43,7 +43,7 @@ _POSTINGS: Final = _in(
     ("balance - held >= ?", "balance >= ?"),
     ("balance - held >= ?", "balance + held >= ?"),
     ("balance - held >= ?", "? >= 0"),
-    ('    RETURNING balance, held"""\n_LOCK', '    RETURNING held, balance"""\n_LOCK'),
+    ('    RETURNING balance, held"""\nLOCK_ACCOUNT', '    RETURNING held, balance"""\nLOCK_ACCOUNT'),
     # _LOCK_ACCOUNT
     ("SET held = held WHERE id = ?", "SET held = 0 WHERE id = ?"),
     ("SET held = held WHERE id = ?", "SET held = held WHERE ? <> ''"),
@@ -159,8 +159,9 @@ _BATCHES: Final = _in(
     ("RETURNING request_id, account_id, amount", "RETURNING account_id, request_id, amount"),
     ("account_id, amount, byok_month", "account_id, byok_month, amount"),
     (
-        "DELETE FROM hold WHERE request_id IN (??) RETURNING request_id, account_id, amount, byok_month",
-        "SELECT request_id, account_id, amount, byok_month FROM hold WHERE request_id IN (??)",
+        "DELETE FROM hold WHERE request_id IN (??)\n"
+        "    RETURNING request_id, account_id, amount, byok_month, key_id, key_period",
+        "SELECT request_id, account_id, amount, byok_month, key_id, key_period\n    FROM hold WHERE request_id IN (??)",
     ),
     # _HOLD_ACCOUNTS
     ("SET held = held + wanted.column2 FROM", "SET held = held - wanted.column2 FROM"),

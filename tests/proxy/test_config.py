@@ -414,9 +414,8 @@ def test_nothing_is_said_when_everything_is_there(folder: Path) -> None:
 
 def test_settings_without_effect_are_pointed_out(folder: Path) -> None:
     """What this version does not do yet is never silently ignored."""
-    warnings = warnings_of("[server]\npublic_url = 'https://www.example.com'\nheader_timeout_seconds = 20\n")
+    warnings = warnings_of("[server]\npublic_url = 'https://www.example.com'\n")
     assert "server.public_url has no effect in this version" in warnings
-    assert "server.header_timeout_seconds has no effect in this version" in warnings
 
 
 def test_a_variable_elsewhere_that_is_not_set_is_pointed_out(folder: Path) -> None:

@@ -50,7 +50,7 @@ def test_the_chain_is_what_runs() -> None:
     """The list is no mere description: what the gateway folds around a call has its order."""
     gateway = Gateway(Settings(), build(load_shipped()), open_database("sqlite:///never-opened.db"))
 
-    links = [*gateway.public_application().middlewares, *gateway._call_chain()]
+    links = [*gateway.public_application().middlewares, *gateway._call_chain().values()]
 
     assert CHAIN == tuple(link.__module__.removeprefix("middlewares.") for link in links)
 
