@@ -83,6 +83,7 @@ class RevisionCache(Generic[Key, Value]):
         self._keep_missing = keep_missing
         self._kept: dict[Key, Value | None] = {}
         self._loading: dict[Key, asyncio.Task[Value | None]] = {}
+        self._running: set[asyncio.Task[Value | None]] = set()
         self._revision: int | None = None
         self._heard = float("-inf")
         self._generation = 0
@@ -102,6 +103,8 @@ class RevisionCache(Generic[Key, Value]):
         if task is None:
             task = asyncio.create_task(self._find(key))
             self._loading[key] = task
+            # The loop itself holds a task by no more than a thread's queue, and `forget` lets go of those above.
+            self._running.add(task)
             task.add_done_callback(lambda done: self._forget_task(key, done))
         # Shielded: a caller who leaves must not take the answer from those who wait for the same one.
         return await asyncio.shield(task)
@@ -167,6 +170,7 @@ class RevisionCache(Generic[Key, Value]):
         return value
 
     def _forget_task(self, key: Key, task: asyncio.Task[Value | None]) -> None:
+        self._running.discard(task)
         if self._loading.get(key) is task:
             del self._loading[key]
         if not task.cancelled():
