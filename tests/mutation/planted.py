@@ -159,8 +159,10 @@ _BATCHES: Final = _in(
     ("RETURNING request_id, account_id, amount", "RETURNING account_id, request_id, amount"),
     ("account_id, amount, byok_month", "account_id, byok_month, amount"),
     (
-        "DELETE FROM hold WHERE request_id IN (??)\n"
-        "    RETURNING request_id, account_id, amount, byok_month, key_id, key_period",
+        (
+            "DELETE FROM hold WHERE request_id IN (??)\n"
+            "    RETURNING request_id, account_id, amount, byok_month, key_id, key_period"
+        ),
         "SELECT request_id, account_id, amount, byok_month, key_id, key_period\n    FROM hold WHERE request_id IN (??)",
     ),
     # _HOLD_ACCOUNTS
