@@ -14,12 +14,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from billing.bound import TOKENS_PER_MESSAGE, text_bytes
+from billing.usage import BYTES_PER_TOKEN_ESTIMATE
 from metrics.instruments import Instruments
 from middlewares.call import CALL, Call
 from middlewares.rate_limit import refusal_of
 from storage.limits import Limiter
 
-BYTES_PER_TOKEN: Final = 4
 GUESSED_ANSWER_TOKENS: Final = 1_000
 """How long an answer is taken to be whose length the caller does not limit."""
 
@@ -49,7 +49,7 @@ def token_limit(limiter: Limiter, instruments: Instruments) -> Middleware:
 def estimate(request: Mapping[str, Any]) -> int:
     """About how many tokens a request will use."""
     answer = request.get("max_tokens") or request.get("max_completion_tokens") or GUESSED_ANSWER_TOKENS
-    prompt = -(-text_bytes(request) // BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE * len(request["messages"])
+    prompt = -(-text_bytes(request) // BYTES_PER_TOKEN_ESTIMATE) + TOKENS_PER_MESSAGE * len(request["messages"])
     return prompt + int(answer) * int(request.get("n") or 1)
 
 

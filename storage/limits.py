@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+from billing.values import value
 
 WINDOW_SECONDS: Final = 60.0
 BUCKETS_REMEMBERED: Final = 100_000
@@ -21,7 +22,7 @@ _HAIR: Final = 1e-9
 """Sums of fractions would otherwise refuse the last request of a full bucket."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Limits:
     """How much may be asked; 0 is no limit."""
 
@@ -34,7 +35,7 @@ class Limits:
         return bool(self.requests_per_minute or self.tokens_per_minute or self.concurrent_requests)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Scope:
     """Who shares a limit: ``name`` is ``account:…`` or ``key:…``."""
 
@@ -42,7 +43,7 @@ class Scope:
     limits: Limits
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verdict:
     """What the limits say of one call."""
 

@@ -51,13 +51,15 @@ async def test_answers_are_as_described(plane: Gateway, ask: Any) -> None:
 
 async def test_errors_are_as_described(plane: Gateway, ask: Any) -> None:
     """One shape, whatever is wrong."""
-    for method, path, body in (
-        ("GET", "/v1/user/nothing", None),
-        ("POST", "/v1/user/balance", None),
-        ("POST", "/v1/user/keys", {}),
-        ("GET", "/v1/user/billing-logs/req_none", None),
+    for method, path, body, status in (
+        ("GET", "/v1/user/nothing", None, 404),
+        ("POST", "/v1/user/balance", None, 405),
+        ("POST", "/v1/user/keys", {}, 400),
+        ("GET", "/v1/user/billing-logs/req_none", None, 404),
     ):
-        ErrorShape.model_validate_json((await ask(method, path, body)).body, strict=True)
+        reply = await ask(method, path, body)
+        told = ErrorShape.model_validate_json(reply.body, strict=True)
+        assert (status, reply.headers["X-FindToken-Request-Id"]) == (reply.status, told.error.request_id)
 
 
 @pytest.mark.parametrize("text", ["", "1.", ".5", "1e5", "0.123456789", "1,5"])

@@ -98,6 +98,8 @@ def test_a_reader_that_is_gone_breaks_nothing(pipe: tuple[int, int]) -> None:
         time.sleep(0.06)
     writer.close()
 
+    assert not writer._thread.is_alive()
+
 
 def test_what_is_logged_has_its_message_and_its_trace(pipe: tuple[int, int]) -> None:
     """A record of `logging` becomes a line of the same form."""

@@ -42,9 +42,11 @@ async def test_the_loop_is_watched(monkeypatch: Any) -> None:
         while state.reason() is None:
             time.sleep(0.05)
             await asyncio.sleep(0)
+        late = state.reason()
         while state.reason() is not None:
             await asyncio.sleep(0.001)
     watching.cancel()
+    assert "lag" == late
 
 
 async def test_one_call_too_many_is_refused_before_its_body_is_read(start_gateway: Any, alpha: RawUpstream) -> None:
