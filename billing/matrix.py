@@ -11,6 +11,11 @@ from typing import Final
 from billing.usage import Usage, estimate_usage
 from billing.values import value
 
+STANDARD: Final = "standard"
+"""The mode of a call that the account's credits pay."""
+BYOK: Final = "byok"
+"""The mode of a call that the caller's own provider key pays; the account pays a fee at most."""
+
 
 class Ending(Enum):
     """How a call ended, seen from its answer."""
@@ -64,7 +69,6 @@ _NO_USAGE: Final = Usage(0, 0)
 def decide(
     ending: Ending,
     reported: Usage | None,
-    *,
     prompt_bytes: int,
     produced_bytes: int,
     completion_limit: int | None = None,

@@ -45,11 +45,11 @@ def parse_usd(value: str | int | Decimal) -> Money:
 
 def format_usd(amount: Money) -> str:
     """Dollars with up to eight decimals and no trailing zeros: 905000000 is ``"9.05"``."""
-    sign = "-" if amount < 0 else ""
-    whole, part = divmod(abs(amount), UNITS_PER_USD)
-    if not part:
-        return f"{sign}{whole}"
-    return f"{sign}{whole}.{part:08d}".rstrip("0")
+    if amount < 0:
+        return f"-{format_usd(-amount)}"
+    digits = f"{amount:09d}"
+    part = digits[-8:].rstrip("0")
+    return f"{digits[:-8]}.{part}" if part else digits[:-8]
 
 
 def divide_half_up(numerator: int, denominator: int) -> int:

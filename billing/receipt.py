@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from billing.matrix import UsageSource
+from billing.matrix import BYOK, UsageSource
 from billing.money import Money, divide_half_up, format_usd, parse_usd
 from billing.price_book import PriceBook, upstream_name, upstream_of
 from billing.pricing import RATE_UNITS_PER_MONEY_UNIT, Price, Rates, format_rate
@@ -32,7 +32,6 @@ from billing.receipt_form import (
 )
 from billing.repricing import (
     ADJUSTMENT,
-    BYOK,
     Moves,
     NotPriced,
     Repriced,

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from billing.matrix import UsageSource
+from billing.matrix import BYOK, STANDARD, UsageSource
 from billing.money import InvalidAmount, Money, format_usd, parse_usd
-from billing.repricing import BYOK, OUTCOMES, STANDARD, Facts, Moves, moves_of
+from billing.repricing import OUTCOMES, Facts, Moves, moves_of
 from billing.usage import Usage
 from billing.values import named_value, value
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from billing.matrix import PAID_ENDINGS, Ending
+from billing.matrix import BYOK, PAID_ENDINGS, Ending
 from billing.money import Money, divide_half_up
 from billing.pricing import (
     NOTHING,
@@ -27,9 +27,6 @@ from billing.pricing import (
 )
 from billing.usage import Usage
 from billing.values import named_value, value
-
-STANDARD: Final = "standard"
-BYOK: Final = "byok"
 
 _PAID: Final = frozenset(ending.value for ending in PAID_ENDINGS)
 OUTCOMES: Final = frozenset(ending.value for ending in Ending)

@@ -125,11 +125,27 @@ class JsonHandler(logging.Handler):
             self._writer.write(line_of("error", "message", facts))
 
 
+class _Clock:
+    """The second that was written last and its text: writing one anew costs more than all the rest of a line."""
+
+    last = (-1, "")
+
+
+def _shown_time(seconds: float) -> str:
+    """ISO 8601 in UTC, with milliseconds."""
+    second = int(seconds // 1)
+    known, text = _Clock.last  # Read and written at once, since any thread may log.
+    if known != second:
+        text = f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
+        _Clock.last = (second, text)
+    return f"{text}.{int((seconds - second) * 1000):03d}Z"
+
+
 def line_of(level: str, event: str, facts: Mapping[str, Any], *, seconds: float | None = None) -> bytes:
     """One line: when, how serious, what, and its facts; those that are None are left out."""
-    instant = datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
-    shown = {"time": f"{instant:%Y-%m-%dT%H:%M:%S}.{instant.microsecond // 1000:03d}Z", "level": level, "event": event}
-    shown |= {name: value for name, value in facts.items() if value is not None}
+    if None in facts.values():
+        facts = {name: value for name, value in facts.items() if value is not None}
+    shown = {"time": _shown_time(time.time() if seconds is None else seconds), "level": level, "event": event, **facts}
     try:
         line = orjson.dumps(shown)
     except TypeError:  # Half a surrogate pair in a text, or a value of no JSON type.

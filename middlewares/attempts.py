@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from billing.matrix import BYOK
 from billing.money import Money, divide_half_up
 from billing.pricing import RATE_UNITS_PER_MONEY_UNIT
 from billing.usage import Usage
+from billing.values import blank
 from metrics.instruments import Instruments
-from middlewares.byok import BYOK
 from middlewares.call import Call
 from providers.errors import UpstreamError
 from providers.selection import Offer
@@ -30,22 +31,20 @@ def record(
         return  # Refused before the upstream was called: nothing was tried, so nothing is told in the log.
     usage = call.bill.usage if call.bill is not None else Usage(0, 0)
     cost = _upstream_cost(offer, call, usage)
-    call.attempts.append(
-        AttemptRow(
-            number=len(call.attempts) + 1,
-            provider=offer.provider_name,
-            model=offer.model.id,
-            upstream_model=offer.upstream.upstream_model,
-            outcome=outcome,
-            status=error.status if error is not None else _STATUS_WITHOUT_ERROR.get(outcome),
-            code=error.code[:60] if error is not None else "",
-            latency_ms=int(seconds * 1000),
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            upstream_cost=cost,
-            borne_by=_borne_by(call, cost),
-        )
-    )
+    row = blank(AttemptRow)
+    row.number = len(call.attempts) + 1
+    row.provider = offer.provider_name
+    row.model = offer.model.id
+    row.upstream_model = offer.upstream.upstream_model
+    row.outcome = outcome
+    row.status = error.status if error is not None else _STATUS_WITHOUT_ERROR.get(outcome)
+    row.code = error.code[:60] if error is not None else ""
+    row.latency_ms = int(seconds * 1000)
+    row.prompt_tokens = usage.prompt_tokens
+    row.completion_tokens = usage.completion_tokens
+    row.upstream_cost = cost
+    row.borne_by = _borne_by(call, cost)
+    call.attempts.append(row)
     instruments.attempt(offer.provider_name, offer.model.id, outcome, seconds)
     if call.answer.tally.ignored:
         instruments.usage_ignored(offer.provider_name, call.answer.tally.ignored)

@@ -16,12 +16,13 @@ from aiohttp.typedefs import Handler, Middleware
 from multidict import istr
 
 from billing.bound import bound_and_bytes
-from billing.matrix import Ending
+from billing.matrix import BYOK, Ending
 from billing.money import Money, format_usd, parse_usd
 from billing.pricing import NOTHING, Fee, bound
 from billing.usage import Usage
+from billing.values import blank
 from metrics.instruments import Instruments
-from middlewares.byok import BYOK, falls_over
+from middlewares.byok import falls_over
 from middlewares.call import CALL, Call
 from middlewares.choice import Choice, nobody_can_serve
 from middlewares.errors import Refusal, status_of
@@ -286,7 +287,7 @@ def _withheld(settlement: Settlement) -> Settlement:
     attempts = tuple(
         replace(attempt, borne_by="operator" if attempt.upstream_cost else "nobody") for attempt in settlement.attempts
     )
-    return replace(settlement, provider_cost=0, fee=0, absorbed=0, delivered=False, row=row, attempts=attempts)
+    return Settlement(row, attempts, delivered=False)
 
 
 def _settlement(call: Call, path: str, status: int) -> Settlement:
@@ -299,50 +300,41 @@ def _settlement(call: Call, path: str, status: int) -> Settlement:
     answer = call.answer
     now = asyncio.get_running_loop().time()
     first_content = answer.first_content_at if answer is not None else None
-    row = CallRow(
-        request_id=call.request_id,
-        created=microseconds(call.started_at),
-        account_id=call.account_id,
-        key_id=call.key_id,
-        path=path,
-        requested_model=call.model.id,
-        model=offer.model.id if offer is not None else None,
-        provider=offer.provider_name if offer is not None else None,
-        mode=call.mode,
-        payer=_payer(call),
-        streamed=call.streamed,
-        status=status,
-        billing_outcome=(bill.ending if bill is not None else Ending.FAILED).value,
-        usage_source=bill.usage_source if bill is not None else None,
-        estimated=bill is not None and bill.estimated,
-        anomalous=absorbed > 0,
-        prompt_tokens=usage.prompt_tokens,
-        cached_tokens=usage.cached_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        completion_tokens=usage.completion_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        held=call.hold or 0,
-        provider_cost=charge.provider_cost,
-        fee=charge.fee,
-        cost=charge.cost,
-        absorbed=absorbed,
-        price_version=offer.price.version if offer is not None else None,
-        price_rule=offer.price.applied_at(call.started_at, usage.prompt_tokens)[0] if offer is not None else None,
-        fee_percent=call.pricing.fee_percent if offer is not None else None,
-        latency_ms=int((now - call.started) * 1000),
-        first_content_ms=int((first_content - call.started) * 1000) if first_content is not None else None,
-    )
-    return Settlement(
-        request_id=call.request_id,
-        account_id=call.account_id,
-        provider_cost=charge.provider_cost,
-        fee=charge.fee,
-        absorbed=absorbed,
-        byok=call.mode == BYOK,
-        delivered=bill is not None and bill.payable,
-        row=row,
-        attempts=tuple(call.attempts),
-    )
+    row = blank(CallRow)
+    row.request_id = call.request_id
+    row.created = microseconds(call.started_at)
+    row.account_id = call.account_id
+    row.key_id = call.key_id
+    row.path = path
+    row.requested_model = call.model.id
+    row.model = offer.model.id if offer is not None else None
+    row.provider = offer.provider_name if offer is not None else None
+    row.mode = call.mode
+    row.payer = _payer(call)
+    row.streamed = call.streamed
+    row.status = status
+    row.billing_outcome = (bill.ending if bill is not None else Ending.FAILED).value
+    row.usage_source = bill.usage_source if bill is not None else None
+    row.estimated = bill is not None and bill.estimated
+    row.anomalous = absorbed > 0
+    row.prompt_tokens = usage.prompt_tokens
+    row.cached_tokens = usage.cached_tokens
+    row.cache_write_tokens = usage.cache_write_tokens
+    row.completion_tokens = usage.completion_tokens
+    row.reasoning_tokens = usage.reasoning_tokens
+    row.held = call.hold or 0
+    row.provider_cost = charge.provider_cost
+    row.fee = charge.fee
+    row.cost = charge.cost
+    row.absorbed = absorbed
+    row.price_version = offer.price.version if offer is not None else None
+    row.price_rule = offer.price.applied_at(call.started_at, usage.prompt_tokens)[0] if offer is not None else None
+    row.fee_percent = call.pricing.fee_percent if offer is not None else None
+    row.latency_ms = int((now - call.started) * 1000)
+    row.first_content_ms = int((first_content - call.started) * 1000) if first_content is not None else None
+    row.balance_after = 0  # The books know it.
+    row.attempts = ()
+    return Settlement(row, tuple(call.attempts), delivered=bill is not None and bill.payable)
 
 
 def _payer(call: Call) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from billing.matrix import BYOK, STANDARD
 from middlewares.call import CALL, Call, ProviderKey
 from middlewares.errors import Refusal, invalid, problem_of
 from providers.catalogue import Catalogue, Model
@@ -20,8 +21,6 @@ from providers.errors import UpstreamError
 from storage.provider_keys import ProviderKeys
 from storage.sealing import SealBroken, SealingUnavailable
 
-STANDARD = "standard"
-BYOK = "byok"
 BYOK_THEN_CREDITS: Final = "byok_then_credits"
 _PROVIDER_WOULD_NOT: Final = frozenset(
     {

@@ -13,8 +13,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from multidict import istr
 
+from billing.matrix import BYOK
 from billing.money import format_usd
-from middlewares.byok import BYOK
 from middlewares.call import CALL, Call
 
 # Names behind the operator's prefix (X-FindToken- unless the operator chose another); docs/api.md explains each.

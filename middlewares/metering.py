@@ -10,9 +10,8 @@ import asyncio
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from billing.matrix import Ending, decide
+from billing.matrix import BYOK, Ending, decide
 from billing.pricing import NOTHING, Fee
-from middlewares.byok import BYOK
 from middlewares.call import CALL, Answer, Call, Pricing
 from providers.errors import UpstreamError
 
@@ -55,14 +54,8 @@ def metering(fee: Fee, byok_fee: Fee) -> Middleware:
 
 def _make_bill(call: Call, answer: Answer, ending: Ending) -> None:
     assert call.offer is not None, "routing comes first"
-    call.bill = decide(
-        ending,
-        answer.tally.usage(),
-        prompt_bytes=call.prompt_bytes,
-        produced_bytes=answer.produced_bytes,
-        unreported_bytes=answer.unreported_bytes,
-        completion_limit=call.offer.max_tokens * (call.request.get("n") or 1),
-    )
+    usage, limit = answer.tally.usage(), call.offer.max_tokens * (call.request.get("n") or 1)
+    call.bill = decide(ending, usage, call.prompt_bytes, answer.produced_bytes, limit, answer.unreported_bytes)
     if call.bill.payable:
         call.charge, call.absorbed = call.pricing.charge_for(call.bill.usage)
     else:

@@ -79,11 +79,10 @@ def observe(
 
 
 def facts_of(call: Call, path: str, status: int, seconds: float, code: str | None) -> dict[str, Any]:
-    """What the log says of a call; None for what does not apply to it."""
+    """What the log says of a call; what does not apply to it is missing or None."""
     bill, offer, answer = call.bill, call.offer, call.answer
-    first = answer.first_content_at if answer is not None else None
     model = getattr(call, "model", None)  # Decided by the body: there is none if the call was refused before.
-    return {
+    facts = {
         "request_id": call.request_id,
         "account_id": call.account_id,
         "key_id": call.key_id if call.account_id is not None else None,
@@ -94,19 +93,26 @@ def facts_of(call: Call, path: str, status: int, seconds: float, code: str | Non
         "provider": offer.provider_name if offer is not None else None,
         "mode": call.mode,
         "status": status,
-        "code": code,
-        "outcome": bill.ending.value if bill is not None else None,
         "cost": format_usd(call.cost) if call.cost is not None else None,
-        "prompt_tokens": bill.usage.prompt_tokens if bill is not None else None,
-        "completion_tokens": bill.usage.completion_tokens if bill is not None else None,
         "attempts": [
             f"{attempt.provider}/{attempt.model}: {attempt.outcome}" for attempt in call.attempts[:ATTEMPTS_LOGGED]
         ],
-        "candidates": candidates_of(call),
         "latency_ms": int(seconds * 1000),
-        "first_content_ms": int((first - call.started) * 1000) if first is not None else None,
-        "replay_of": call.replay_of,
     }
+    if bill is not None:
+        facts["outcome"] = bill.ending.value
+        facts["prompt_tokens"] = bill.usage.prompt_tokens
+        facts["completion_tokens"] = bill.usage.completion_tokens
+    if answer is not None and answer.first_content_at is not None:
+        facts["first_content_ms"] = int((answer.first_content_at - call.started) * 1000)
+    if code is not None:
+        facts["code"] = code
+    if call.replay_of is not None:
+        facts["replay_of"] = call.replay_of
+    candidates = candidates_of(call)
+    if candidates is not None:
+        facts["candidates"] = candidates
+    return facts
 
 
 def candidates_of(call: Call) -> list[str] | None:

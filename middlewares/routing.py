@@ -14,9 +14,9 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from billing.matrix import BYOK
 from metrics.instruments import Instruments
 from middlewares.attempts import record
-from middlewares.byok import BYOK
 from middlewares.call import CALL
 from middlewares.errors import RETRY_SECONDS, ClientGone, Refusal
 from providers.errors import (

@@ -152,20 +152,10 @@ def _refused_stream_options(call: Call, offer: Offer) -> bool:
 def _shape(call: Call, offer: Offer, key: str, *, with_usage: bool) -> Outgoing:
     upstream = offer.upstream
     provider = upstream.provider
-    body = provider.dialect.shape(
-        Ask(
-            request=call.request,
-            upstream_model=upstream.upstream_model,
-            streamed=call.streamed and provider.stream_mode == "native",
-            max_tokens=offer.max_tokens,
-            force=upstream.force,
-            reasoning=upstream.reasoning,
-            ask_for_usage=with_usage,
-        )
-    )
-    return Outgoing(
-        url=f"{provider.base_url}/chat/completions", headers=provider.dialect.headers(key), body=_encode(body)
-    )
+    streamed = call.streamed and provider.stream_mode == "native"
+    model, force, reasoning = upstream.upstream_model, upstream.force, upstream.reasoning
+    body = provider.dialect.shape(Ask(call.request, model, streamed, offer.max_tokens, force, reasoning, with_usage))
+    return Outgoing(f"{provider.base_url}/chat/completions", provider.dialect.headers(key), _encode(body))
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:

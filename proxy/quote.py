@@ -16,10 +16,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from billing.bound import bound_and_bytes
+from billing.matrix import BYOK
 from billing.money import Money, format_usd
 from billing.pricing import charge, charge_fee_only
 from billing.usage import Usage
-from middlewares.byok import BYOK
 from middlewares.call import CALL
 from middlewares.choice import Choice, nobody_can_serve
 from middlewares.explaining import VERDICTS, offer_as_json, passed_over_as_json

@@ -17,10 +17,9 @@ from typing import Any, Final, Self
 from aiohttp import web
 from prometheus_client import Gauge
 
-from billing.matrix import Ending
+from billing.matrix import BYOK, Ending
 from billing.money import format_usd
 from billing.usage import UsageTally
-from middlewares.byok import BYOK
 from middlewares.call import CALL, Call
 from middlewares.errors import ClientGone, problem_of
 from middlewares.explaining import explanation_text

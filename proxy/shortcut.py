@@ -19,10 +19,17 @@ from proxy.delivery import Delivery
 
 
 def fold(chain: list[Middleware], handler: Handler) -> Handler:
-    """One handler out of a chain (first is outermost) and what stands at its end, made once and not for every request."""
-    for middleware in reversed(chain):
-        handler = partial(middleware, handler=handler)
-    return handler
+    """One handler out of a chain (first is outermost) and what stands at its end, made once and not for every request.
+
+    A partial shows aiohttp that it makes a coroutine; the links inside go without, since it passes its handler on by name.
+    """
+    for middleware in reversed(chain[1:]):
+        handler = _before(middleware, handler)
+    return partial(chain[0], handler=handler) if chain else handler
+
+
+def _before(middleware: Middleware, handler: Handler) -> Handler:
+    return lambda request: middleware(request, handler)
 
 
 class Shortcut:

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from billing.money import format_usd
-from billing.values import named_value
+from billing.values import record
 from storage.cursors import InvalidCursor as InvalidCursor
 from storage.cursors import can_be_stored, read_cursor, write_cursor
 from storage.database import Connection
@@ -22,7 +22,7 @@ from storage.database import Connection
 LARGEST_PAGE = 1000
 
 
-@named_value
+@record
 class AttemptRow:
     """One try at one upstream. `upstream_cost` is what it cost us, `borne_by` who paid it in the end."""
 
@@ -45,7 +45,7 @@ class AttemptRow:
         return {**_plain(self, _ATTEMPT_FIELDS), "upstream_cost": format_usd(self.upstream_cost)}
 
 
-@named_value
+@record
 class CallRow:
     """One line of the billing log; `created` in microseconds, `status` as the client saw it, `cost = provider_cost + fee`.
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from billing.values import named_value, value
+from billing.matrix import BYOK
+from billing.values import value
 from storage.accounts import AccountInactive, UnknownAccount
 from storage.calls import AttemptRow, CallRow, insert_call
 from storage.database import Connection
@@ -86,43 +87,39 @@ class LedgerViolation(Exception):
 Refusal = InsufficientCredit | KeyLimitReached | AccountInactive | UnknownAccount
 
 
-@named_value
+@value
 class Settlement:
-    """How a call ended: what the account pays (`provider_cost + fee`), what the operator ate, and the rows that say so.
+    """How a call ended: its row of the billing log, whose amounts are moved, and what was tried.
 
-    `byok`: the fee goes to revenue:byok. `delivered`: the call counts as activity, and as a BYOK call of the month.
-    Raises LedgerViolation when the row says other amounts.
+    `delivered`: the call counts as activity, and as a BYOK call of the month. Raises LedgerViolation for amounts that cannot
+    be.
     """
 
-    request_id: str
-    account_id: str
-    provider_cost: int
-    fee: int
-    absorbed: int
-    byok: bool
-    delivered: bool
     row: CallRow
     attempts: tuple[AttemptRow, ...]
+    delivered: bool
+
+    @property
+    def request_id(self) -> str:
+        """Under which it is written, once."""
+        return self.row.request_id
+
+    @property
+    def account_id(self) -> str:
+        """Who pays."""
+        return self.row.account_id
 
     @property
     def cost(self) -> int:
         """What the account pays."""
-        return self.provider_cost + self.fee
+        return self.row.cost
 
     def __post_init__(self) -> None:
         row = self.row
-        if min(self.provider_cost, self.fee, self.absorbed) < 0:
-            raise LedgerViolation(f"{self.request_id}: an amount is negative")
-        told = (row.request_id, row.account_id, row.provider_cost, row.fee, row.cost, row.absorbed)
-        if told != (
-            self.request_id,
-            self.account_id,
-            self.provider_cost,
-            self.fee,
-            self.provider_cost + self.fee,
-            self.absorbed,
-        ):
-            raise LedgerViolation(f"{self.request_id}: the row of the billing log says something else: {told}")
+        if row.provider_cost < 0 or row.fee < 0 or row.absorbed < 0:
+            raise LedgerViolation(f"{row.request_id}: an amount is negative")
+        if row.cost != row.provider_cost + row.fee:
+            raise LedgerViolation(f"{row.request_id}: {row.cost} is not {row.provider_cost} + {row.fee}")
 
 
 _HOLD_ACCOUNT = """UPDATE account SET held = held + ? WHERE id = ? AND status = 'active' AND balance - held >= ?
@@ -334,15 +331,13 @@ def insert_entries(connection: Connection, entries: Sequence[tuple[Any, ...]]) -
 
 def entries_of(settlement: Settlement, now: int) -> list[tuple[Any, ...]]:
     """The entries of a settlement, as rows; an amount of zero moves nothing."""
-    request_id, customer = settlement.request_id, f"customer:{settlement.account_id}"
-    if settlement.byok:
-        moves = [("byok", customer, "revenue:byok", settlement.cost)]
+    row = settlement.row
+    request_id, customer = row.request_id, f"customer:{row.account_id}"
+    if row.mode == BYOK:
+        moves = [("byok", customer, "revenue:byok", row.cost)]
     else:
-        moves = [
-            ("usage", customer, "revenue:usage", settlement.provider_cost),
-            ("fee", customer, "revenue:fee", settlement.fee),
-        ]
-    moves.append(("absorbed", "absorbed", "revenue:usage", settlement.absorbed))
+        moves = [("usage", customer, "revenue:usage", row.provider_cost), ("fee", customer, "revenue:fee", row.fee)]
+    moves.append(("absorbed", "absorbed", "revenue:usage", row.absorbed))
     return [
         (f"{request_id}:{kind}", debit, credit, amount, kind, request_id, "", now)
         for kind, debit, credit, amount in moves

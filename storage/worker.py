@@ -151,6 +151,8 @@ class Worker:
         self._open = False
         self._retries = retries
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._gathering: list[Job] = []
+        """Submitted in this turn of the loop, and not yet handed over."""
         self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -166,6 +168,7 @@ class Worker:
         if not self._open:
             return
         self._open = False
+        self._hand_over()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         # The last outcomes were handed to the loop before the thread ended: one turn, and they are delivered.
@@ -191,7 +194,9 @@ class Worker:
             raise StorageUnavailable(f"{self.waiting} jobs wait for the database, which is the limit")
         future: asyncio.Future[T] = self._loop.create_future()
         self.waiting += 1
-        self._queue.put(Job(function, arguments, future, key, on_orphan, on_doubt, together))
+        if not self._gathering:
+            self._loop.call_soon(self._hand_over)
+        self._gathering.append(Job(function, arguments, future, key, on_orphan, on_doubt, together))
         try:
             return await future
         except asyncio.CancelledError:
@@ -200,6 +205,13 @@ class Worker:
             if not future.cancelled() and future.exception() is None and on_orphan is not None:
                 on_orphan(future.result())
             raise
+
+    def _hand_over(self) -> None:
+        """Give the thread what was submitted in one turn of the loop, at once: woken by the first of them, it would commit that
+        one alone while the others are being submitted."""
+        for job in self._gathering:
+            self._queue.put(job)
+        self._gathering.clear()
 
     def _serve(self) -> None:
         """The thread: gather, do, answer, until told to stop."""

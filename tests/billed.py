@@ -114,17 +114,7 @@ def random_settlement(random: Random, number: int, account_id: str, catalogue: C
     attempts = [_attempt(1, upstream, model, Usage(0, 0), 0, "operator")] if random.random() < 0.2 else []
     bearer = "account" if bill.payable else "operator"
     attempts.append(_attempt(len(attempts) + 1, upstream, model, bill.usage, upstream_cost, bearer))
-    return Settlement(
-        request_id=row.request_id,
-        account_id=account_id,
-        provider_cost=charge.provider_cost,
-        fee=charge.fee,
-        absorbed=absorbed,
-        byok=byok,
-        delivered=bill.payable,
-        row=row,
-        attempts=tuple(attempts),
-    )
+    return Settlement(row, tuple(attempts), delivered=bill.payable)
 
 
 def settle(connection: Connection, settlement: Settlement) -> None:

@@ -93,17 +93,7 @@ class Shop:
             provider_cost=amount,
             cost=amount,
         )
-        settlement = Settlement(
-            request_id=request_id,
-            account_id=account,
-            provider_cost=amount,
-            fee=0,
-            absorbed=0,
-            byok=False,
-            delivered=True,
-            row=row,
-            attempts=(),
-        )
+        settlement = Settlement(row, (), delivered=True)
         with self.gateway.database.session() as connection:
             now = now_microseconds()
             held = place_hold(connection, request_id, account, [amount], None, "a test", now + 60_000_000, now)

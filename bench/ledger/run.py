@@ -78,17 +78,7 @@ def settlement(request_id: str, account_id: str) -> Settlement:
         upstream_cost=PROVIDER_COST,
         borne_by="account",
     )
-    return Settlement(
-        request_id=request_id,
-        account_id=account_id,
-        provider_cost=PROVIDER_COST,
-        fee=FEE,
-        absorbed=0,
-        byok=False,
-        delivered=True,
-        row=row,
-        attempts=(attempt,),
-    )
+    return Settlement(row, (attempt,), delivered=True)
 
 
 async def sample(

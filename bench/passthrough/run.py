@@ -99,8 +99,9 @@ def cpu_seconds(pid: int) -> float:
 
 
 def start(resources: ExitStack, command: list[str], cpu: int | None, folder: Path) -> tuple[subprocess.Popen[str], str]:
-    """Start a process on one CPU and wait for its first line."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder)
+    """Start a process on one CPU and wait for its first line; what it logs goes into a file, a line for every call."""
+    log = resources.enter_context((folder / "log.jsonl").open("a"))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=folder)
     resources.callback(stop, process)
     if cpu is not None:
         os.sched_setaffinity(process.pid, {cpu})

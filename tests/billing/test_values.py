@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from billing.values import named_value, value
+from billing.values import blank, named_value, record, value
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +35,14 @@ class Tariff:
     price: int = 0
 
 
+@record
+class Reading:
+    """By name, or field by field."""
+
+    place: str
+    degrees: int = 0
+
+
 def test_a_value_is_made_by_place_or_by_name() -> None:
     """Defaults as in any dataclass; those that are made anew are not shared."""
     point = Point(1)
@@ -54,6 +62,20 @@ def test_a_named_value_is_made_by_name_alone() -> None:
         make("a", 2)
     with pytest.raises(TypeError, match="missing"):
         make(price=2)
+
+
+def test_a_record_is_made_by_name_or_filled_in_one_by_one() -> None:
+    """Equal either way; what its maker forgot cannot be read, a default least of all."""
+    filled = blank(Reading)
+    filled.place = "sea"
+    with pytest.raises(AttributeError):
+        _ = filled.degrees
+    filled.degrees = 4
+
+    assert Reading(degrees=4, place="sea") == filled
+    assert hash(Reading(degrees=4, place="sea")) == hash(filled)
+    with pytest.raises(AttributeError):
+        filled.depth = 1  # type: ignore[attr-defined]
 
 
 def test_values_compare_and_hash_by_what_they_hold() -> None:

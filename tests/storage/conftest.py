@@ -141,14 +141,5 @@ def settlement(
         upstream_cost=provider_cost,
         borne_by="account",
     )
-    return Settlement(
-        request_id=request_id,
-        account_id=account_id,
-        provider_cost=provider_cost,
-        fee=fee,
-        absorbed=absorbed,
-        byok=byok,
-        delivered=delivered,
-        row=CallRow(**{**values, **facts}),
-        attempts=(served,) if attempts is None else attempts,
-    )
+    row = CallRow(**{**values, **facts})
+    return Settlement(row, (served,) if attempts is None else attempts, delivered)

@@ -449,10 +449,7 @@ async def main(url, name, accounts):
             model="m", provider="p", mode="standard", payer="auto", streamed=False, status=200,
             billing_outcome="complete", usage_source="provider", provider_cost=cost, fee=0, cost=cost,
         )
-        await ledger.settle(Settlement(
-            request_id=request_id, account_id=account, provider_cost=cost, fee=0, absorbed=0, byok=False,
-            delivered=True, row=row, attempts=(),
-        ))
+        await ledger.settle(Settlement(row, (), delivered=True))
         return cost
 
     costs = await asyncio.gather(*[call(number) for number in range(150)])

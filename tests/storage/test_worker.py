@@ -60,6 +60,22 @@ def worker(database: Database, perform: Callable[[Connection, Sequence[Job]], No
     return started
 
 
+async def test_what_is_submitted_in_one_turn_of_the_loop_is_one_batch(notes: Database) -> None:
+    """Also to a thread that has nothing to do: the first of them does not cost a commit of its own."""
+    sizes: list[int] = []
+    writer = worker(notes, group_commit)
+    writer.on_batch = lambda _, size: sizes.append(size)
+
+    for start in (0, 10, 20):
+        await asyncio.gather(*[writer.run(write, (start + number,)) for number in range(5)])
+    submitted = [asyncio.ensure_future(writer.run(write, (number,))) for number in (30, 31)]
+    await asyncio.sleep(0)
+    await writer.close()
+
+    assert [5, 5, 5, 2] == sizes
+    assert all(task.done() for task in submitted)
+
+
 async def test_what_surely_was_not_done_is_done_on_a_new_connection(notes: Database) -> None:
     """Nobody notices a connection that had grown stale."""
     writer = worker(notes, failing([None, NOT_DONE]))
