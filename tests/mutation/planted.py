@@ -393,7 +393,7 @@ _LEDGER: Final = (
         LEDGER_TESTS,
         ("return self.balance - self.held", "return self.balance + self.held"),
         ("return self.balance - self.held", "return self.balance"),
-        ("return self.provider_cost + self.fee\n", "return self.provider_cost\n"),
+        ("return self.row.cost\n", "return self.row.provider_cost\n"),
     ),
     *_in(
         "storage/ledger.py",
