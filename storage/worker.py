@@ -5,13 +5,13 @@ waits for it never cancels the job, because nobody could tell whether a statemen
 
 Two ways of doing jobs:
 
-* `group_commit`: everything that has gathered while the disk was busy becomes one transaction, so that durability
-  costs one commit per batch. Each job is isolated from the others as if it stood in a savepoint of its own: the batch
-  first runs without any, and only when a job raises is everything undone and run again with a savepoint per job. Jobs
-  therefore must be functions of the database and their arguments alone, so that running one twice before the commit is
-  as good as once; and a refusal that is to be expected is better returned than raised. Jobs of one kind that a batch
-  has several of are done by one call, if their kind has a function for that (`together`); in the second run each is
-  done by itself.
+* `group_commit`: everything that has gathered while the disk was busy, or while the event loop brought more of it,
+  becomes one transaction, so that durability costs one commit per batch. Each job is isolated from the others as if
+  it stood in a savepoint of its own: the batch first runs without any, and only when a job raises is everything
+  undone and run again with a savepoint per job. Jobs therefore must be functions of the database and their arguments
+  alone, so that running one twice before the commit is as good as once; and a refusal that is to be expected is
+  better returned than raised. Jobs of one kind that a batch has several of are done by one call, if their kind has a
+  function for that (`together`); in the second run each is done by itself.
 * `snapshots`: each job reads one state of the database and writes nothing.
 
 A batch is sorted by the jobs' keys (account ids), so that several processes lock rows in the same order; in the order
@@ -35,6 +35,9 @@ T = TypeVar("T")
 
 Together: TypeAlias = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 """Does many jobs of one kind: from a connection and each job's arguments to each job's result, in order."""
+
+TURNS_LIMIT = 4
+"""For how many turns of the loop jobs gather at most before the thread is given them."""
 
 _log = logging.getLogger(__name__)
 
@@ -152,7 +155,7 @@ class Worker:
         self._retries = retries
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._gathering: list[Job] = []
-        """Submitted in this turn of the loop, and not yet handed over."""
+        """Submitted in the last turns of the loop, and not yet handed over."""
         self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -195,7 +198,7 @@ class Worker:
         future: asyncio.Future[T] = self._loop.create_future()
         self.waiting += 1
         if not self._gathering:
-            self._loop.call_soon(self._hand_over)
+            self._loop.call_soon(self._wait_a_turn, 0, 1)
         self._gathering.append(Job(function, arguments, future, key, on_orphan, on_doubt, together))
         try:
             return await future
@@ -206,9 +209,19 @@ class Worker:
                 on_orphan(future.result())
             raise
 
+    def _wait_a_turn(self, seen: int, turn: int) -> None:
+        """Let jobs gather as long as every turn of the loop brings more of them.
+
+        Woken by the first, the thread would commit that one alone while the others are on their way; and what a busy loop
+        submits later, nobody else waits for meanwhile.
+        """
+        assert self._loop is not None
+        if seen < len(self._gathering) < self._batch_limit and turn < TURNS_LIMIT:
+            self._loop.call_soon(self._wait_a_turn, len(self._gathering), turn + 1)
+        else:
+            self._hand_over()
+
     def _hand_over(self) -> None:
-        """Give the thread what was submitted in one turn of the loop, at once: woken by the first of them, it would commit that
-        one alone while the others are being submitted."""
         for job in self._gathering:
             self._queue.put(job)
         self._gathering.clear()

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from billing.values import blank
 from storage.accounts import create_account
 from storage.audit import audit
 from storage.calls import AttemptRow, CallRow
@@ -37,47 +38,54 @@ PURPOSE = Purpose("key_bench", "/v1/chat/completions", "deepseek-chat", "credits
 
 
 def settlement(request_id: str, account_id: str) -> Settlement:
-    """A complete answer of the usual kind."""
-    row = CallRow(
-        request_id=request_id,
-        created=time.time_ns() // 1000,
-        account_id=account_id,
-        key_id="key_bench",
-        path="/v1/chat/completions",
-        requested_model="deepseek-chat",
-        model="deepseek-chat",
-        provider="deepseek",
-        mode="standard",
-        payer="credits",
-        streamed=False,
-        status=200,
-        billing_outcome="complete",
-        usage_source="provider",
-        prompt_tokens=1000,
-        completion_tokens=100,
-        held=HOLD,
-        provider_cost=PROVIDER_COST,
-        fee=FEE,
-        cost=PROVIDER_COST + FEE,
-        price_version="deepseek-chat:deepseek/deepseek-flash@2026-09-10",
-        price_rule="plain",
-        fee_percent="5.5",
-        latency_ms=500,
-    )
-    attempt = AttemptRow(
-        number=1,
-        provider="deepseek",
-        model="deepseek-chat",
-        upstream_model="deepseek-flash",
-        outcome="served",
-        status=200,
-        code="",
-        latency_ms=500,
-        prompt_tokens=1000,
-        completion_tokens=100,
-        upstream_cost=PROVIDER_COST,
-        borne_by="account",
-    )
+    """A complete answer of the usual kind, written down as the gateway does it."""
+    row = blank(CallRow)
+    row.request_id = request_id
+    row.created = time.time_ns() // 1000
+    row.account_id = account_id
+    row.key_id = "key_bench"
+    row.path = "/v1/chat/completions"
+    row.requested_model = "deepseek-chat"
+    row.model = "deepseek-chat"
+    row.provider = "deepseek"
+    row.mode = "standard"
+    row.payer = "credits"
+    row.streamed = False
+    row.status = 200
+    row.billing_outcome = "complete"
+    row.usage_source = "provider"
+    row.prompt_tokens = 1000
+    row.completion_tokens = 100
+    row.held = HOLD
+    row.provider_cost = PROVIDER_COST
+    row.fee = FEE
+    row.cost = PROVIDER_COST + FEE
+    row.price_version = "deepseek-chat:deepseek/deepseek-flash@2026-09-10"
+    row.price_rule = "plain"
+    row.fee_percent = "5.5"
+    row.latency_ms = 500
+    row.estimated = False
+    row.anomalous = False
+    row.cached_tokens = 0
+    row.cache_write_tokens = 0
+    row.reasoning_tokens = 0
+    row.absorbed = 0
+    row.first_content_ms = None
+    row.balance_after = 0
+    row.attempts = ()
+    attempt = blank(AttemptRow)
+    attempt.number = 1
+    attempt.provider = "deepseek"
+    attempt.model = "deepseek-chat"
+    attempt.upstream_model = "deepseek-flash"
+    attempt.outcome = "served"
+    attempt.status = 200
+    attempt.code = ""
+    attempt.latency_ms = 500
+    attempt.prompt_tokens = 1000
+    attempt.completion_tokens = 100
+    attempt.upstream_cost = PROVIDER_COST
+    attempt.borne_by = "account"
     return Settlement(row, (attempt,), delivered=True)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from storage.connection import Connection, StorageUnavailable
 from storage.database import Database, open_database
-from storage.worker import Job, Worker, group_commit, snapshots
+from storage.worker import TURNS_LIMIT, Job, Worker, group_commit, snapshots
 
 CREATE = "CREATE TABLE note (id INTEGER PRIMARY KEY)"
 UNKNOWN = StorageUnavailable("the line went dead", outcome_unknown=True)
@@ -60,20 +60,27 @@ def worker(database: Database, perform: Callable[[Connection, Sequence[Job]], No
     return started
 
 
-async def test_what_is_submitted_in_one_turn_of_the_loop_is_one_batch(notes: Database) -> None:
-    """Also to a thread that has nothing to do: the first of them does not cost a commit of its own."""
+async def test_what_the_loop_submits_turn_after_turn_is_one_batch(notes: Database) -> None:
+    """Also to a thread that has nothing to do: the first of them does not cost a commit of its own; but nobody waits for ever."""
     sizes: list[int] = []
     writer = worker(notes, group_commit)
     writer.on_batch = lambda _, size: sizes.append(size)
 
     for start in (0, 10, 20):
         await asyncio.gather(*[writer.run(write, (start + number,)) for number in range(5)])
-    submitted = [asyncio.ensure_future(writer.run(write, (number,))) for number in (30, 31)]
+    tasks = []
+    for number in range(100, 108):
+        tasks.append(asyncio.ensure_future(writer.run(write, (number,))))
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert [5, 5, 5] == sizes[:3]
+    assert TURNS_LIMIT == sizes[3]
+
+    left = [asyncio.ensure_future(writer.run(write, (number,))) for number in (30, 31)]
     await asyncio.sleep(0)
     await writer.close()
-
-    assert [5, 5, 5, 2] == sizes
-    assert all(task.done() for task in submitted)
+    assert 2 == sizes[-1]
+    assert all(task.done() for task in left)
 
 
 async def test_what_surely_was_not_done_is_done_on_a_new_connection(notes: Database) -> None:
