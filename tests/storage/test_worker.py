@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 import pytest
@@ -70,7 +71,8 @@ async def test_what_the_loop_submits_turn_after_turn_is_one_batch(notes: Databas
         await asyncio.gather(*[writer.run(write, (start + number,)) for number in range(5)])
     assert [5, 5, 5] == sizes
     tasks = [asyncio.ensure_future(writer.run(write, (100,)))]
-    while not tasks[0].done() and len(tasks) < 10_000:
+    while not tasks[0].done() and len(tasks) < 900:
+        time.sleep(0.001)  # A busy turn, in which the thread can work.
         await asyncio.sleep(0)
         tasks.append(asyncio.ensure_future(writer.run(write, (100 + len(tasks),))))
     assert tasks[0].done()
