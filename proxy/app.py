@@ -108,6 +108,8 @@ ROUTES: Final = (
 )
 
 HEARTBEAT_SECONDS: Final = 5.0
+AGAIN_SECONDS: Final = 1.0
+"""How soon background work that the database could not do is tried again."""
 EXPIRY_SECONDS: Final = 3600.0
 """Often enough that what is due by the day is done within the hour, also by a process that is restarted daily."""
 SWEEP_SECONDS: Final = 10.0
@@ -375,12 +377,18 @@ class Gateway:
 
 
 async def _every(seconds: float, work: Any, *, first_after_seconds: float | None = None) -> None:
-    """Do ``work`` again and again; a database that is away for a while is no reason to stop."""
+    """Do ``work`` again and again; a database that is away for a while is no reason to stop, but to try again soon: whoever
+    fails to write heartbeats for long is taken for dead."""
     pause = seconds if first_after_seconds is None else first_after_seconds
+    failed = False
     while True:
         await asyncio.sleep(pause)
         pause = seconds
         try:
             await work()
+            failed = False
         except StorageUnavailable as error:
-            logger.warning("background work waits for the database: %s", error)
+            pause = min(seconds, AGAIN_SECONDS)
+            if not failed:
+                logger.warning("background work waits for the database: %s", error)
+            failed = True

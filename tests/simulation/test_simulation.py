@@ -1,7 +1,7 @@
 """Whatever the seed: nobody overspends, everybody pays once what the matrix says, and nothing stays held.
 
 The gateway's own code runs, on a real database; the clock, the network and the death of processes are simulated.
-`FIND_TOKEN_SIMULATION_SEED=n` plays one seed, `FIND_TOKEN_EXAM=1` many new ones.
+`FIND_TOKEN_SIMULATION_SEED=n` plays one seed, `n:m` m of them from n on, `FIND_TOKEN_EXAM=1` many new ones.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from tests.simulation.world import run_seed
 
 SEEDS = 200
 EXAM_SEEDS = 20_000
+TOLD_EVERY = 1_000
 ROOT = Path(__file__).parents[2]
 
 
 def seeds() -> range:
     """Those of this run; an exam begins somewhere else each time, and says where."""
-    one = os.environ.get("FIND_TOKEN_SIMULATION_SEED")
-    if one is not None:
-        return range(int(one), int(one) + 1)
+    asked = os.environ.get("FIND_TOKEN_SIMULATION_SEED")
+    if asked is not None:
+        first, _, count = asked.partition(":")
+        return range(int(first), int(first) + int(count or 1))
     if os.environ.get("FIND_TOKEN_EXAM") == "1":
         base = random.SystemRandom().randrange(10**9)
         print(f"simulation: {EXAM_SEEDS} seeds from {base}")
@@ -35,8 +37,10 @@ def seeds() -> range:
 
 def test_the_books_are_right_whatever_happens() -> None:
     """Each seed is a story of callers, providers, faults and deaths; the first that goes wrong is told with its trace."""
-    for seed in seeds():
+    for number, seed in enumerate(seeds(), 1):
         run_seed(seed)
+        if number % TOLD_EVERY == 0:
+            print(f"simulation: {number} seeds are right, the last is {seed}", flush=True)
 
 
 @pytest.mark.parametrize("seed", [3, 45, 114, 211])
