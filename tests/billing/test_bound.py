@@ -62,6 +62,7 @@ IMAGE_MESSAGE = {"type": "image_url", "image_url": "data:image/png;base64,AAAA",
         ({"content": None, "tool_calls": [{"id": "a"}, "b"], "role": "assistant"}, 4 + (6 + 13 + 3) + 9, 11),
         ({"numbers": [1, True, None, 1.5], "role": "user", "more": {}}, 10 + 12 + 2 + 4, 4),
         (IMAGE_MESSAGE, 9 + 26 + 2, 11),
+        ({"content": [{"type": 7, "text": "hi"}]}, 2 + 10 + 10 + 1 + 4, 2),
         ({"content": [IMAGE_MESSAGE]}, TOKENS_PER_IMAGE + 2 + 10 + 10 + 11 + 4, 11),
     ],
 )

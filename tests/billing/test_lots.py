@@ -97,6 +97,7 @@ def test_spending_stands_for_calls() -> None:
         ([promotion("p", 5), recharge("a", 10), spending(7), rerated(4)], {"p": 2, "a": 10}),
         ([recharge("a", 10), spending(6), promotion("p", 5), rerated(1)], {"p": 5, "a": 5}),
         ([promotion("p", 5), recharge("a", 10), spending(4), rerated(-3)], {"p": 0, "a": 8}),
+        ([recharge("a", 10), spending(3), spending(4), rerated(6)], {"a": 9}),
         # What nothing ever took is a gift.
         ([recharge("a", 10), rerated(2)], {"rerate:r1": 2, "a": 10}),
         # A credit whose clock ran late pays what was spent before it.
@@ -107,6 +108,18 @@ def test_the_rules(moves: list[Move], expected: dict[str, int]) -> None:
     """Each on the smallest account that shows it."""
     assert expected == left(*moves)
     assert list(expected) == list(left(*moves))
+
+
+def test_a_lot_knows_its_kind_and_its_day() -> None:
+    """Gifts by correction are promotional; spending, refunds and what is given back open none."""
+    found = find_lots([promotion("p", 5, 1), recharge("a", 10, 2), adjustment("x", 3)], WINDOW)
+
+    assert [("p", "promotion", 1), ("x", "promotion", 0), ("a", "recharge", 2)] == [
+        (lot.id, lot.kind, lot.created) for lot in found.lots
+    ]
+    kinds = [makes_lot(move) for move in (promotion("p", 1), recharge("a", 1), adjustment("x", 1))]
+    assert ["promotion", "recharge", "promotion"] == kinds
+    assert [None] * 4 == [makes_lot(move) for move in (spending(1), refund("a", 1), restore(1), adjustment("x", -1))]
 
 
 def test_fourteen_days_oldest_first() -> None:
