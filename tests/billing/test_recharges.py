@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -172,6 +175,89 @@ def test_a_session_of_somebody_else_is_refused() -> None:
         verdict = judge(EXPECTED, session(**{name: "another"}))
         assert ("refused", True) == (verdict.state, bool(verdict.difference))
     assert Verdict("paid", "") == judge(EXPECTED, session(recharge_id="", account_id=""))
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "difference"),
+    [
+        ({}, "paid", ""),
+        ({"session_id": "cs_2"}, "refused", "another session than ours"),
+        ({"recharge_id": "recharge_2"}, "refused", "another recharge than ours"),
+        ({"account_id": "acct_2"}, "refused", "another account than ours"),
+        ({"recharge_id": ""}, "paid", ""),
+        ({"state": "expired", "currency": "eur"}, "expired", ""),
+        ({"currency": "USD"}, "paid", ""),
+        ({"currency": "eur"}, "refused", "paid in eur"),
+        ({"currency": "a very long one"}, "refused", "paid in a very lon"),
+        ({"currency": ""}, "refused", "paid in no currency"),
+        ({"amount_cents": 0}, "refused", "paid nothing"),
+        ({"amount_cents": 1}, "paid", "paid 1 cents of 2000"),
+        ({"amount_cents": 2_001}, "paid", "paid 2001 cents of 2000"),
+    ],
+)
+def test_what_a_session_means(changes: dict[str, Any], state: str, difference: str) -> None:
+    """What it is worth, and in words what is not as it was asked for."""
+    verdict = judge(EXPECTED, session(**changes))
+
+    assert (state, difference) == (verdict.state, verdict.difference)
+
+
+DOLLAR = 100 * UNITS_PER_CENT
+DISPUTE = Dispute(id="dp_1", cents=500, opened=False, returned=False, taken=None, given_back=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        ({}, []),
+        ({"credited": 0}, [("credit", 20 * DOLLAR, "")]),
+        ({"credited": 0, "paid_cents": 0}, []),
+        ({"credited": 0, "paid_cents": 300}, [("credit", 3 * DOLLAR, "")]),
+        ({"refunded_cents": 500}, [("refund", 5 * DOLLAR, "")]),
+        ({"refunded_cents": 500, "refunded": 5 * DOLLAR}, []),
+        ({"refunded_cents": 500, "refunded": 7 * DOLLAR}, [("refund_failed", 2 * DOLLAR, "")]),
+        ({"amount": 2_000, "credited": 2_000, "refunded_cents": 1}, [("refund", 1, "")]),
+        ({"disputes": (DISPUTE,)}, []),
+        ({"disputes": (replace(DISPUTE, opened=True),)}, [("dispute", 5 * DOLLAR, "dp_1")]),
+        (
+            {"disputes": (replace(DISPUTE, returned=True),)},
+            [("dispute", 5 * DOLLAR, "dp_1"), ("dispute_returned", 5 * DOLLAR, "dp_1")],
+        ),
+        ({"disputes": (replace(DISPUTE, opened=True, taken=3),)}, []),
+        ({"disputes": (replace(DISPUTE, opened=True, returned=True, taken=3),)}, [("dispute_returned", 3, "dp_1")]),
+        ({"disputes": (replace(DISPUTE, opened=True, returned=True, taken=3, given_back=3),)}, []),
+    ],
+)
+def test_the_steps_that_are_missing(changes: dict[str, Any], steps: list[tuple[str, int, str]]) -> None:
+    """Each on the smallest history that asks for it."""
+    assert steps == [(step.kind, step.amount, step.about) for step in due(facts(**changes))]
+
+
+@pytest.mark.parametrize(
+    ("changes", "left", "cents"),
+    [
+        ({}, 20 * DOLLAR, 2_000),
+        ({}, 5 * DOLLAR, 500),
+        ({}, 5 * DOLLAR - 1, 499),
+        ({}, UNITS_PER_CENT - 1, 0),
+        ({"refunded_cents": 700, "refunded": 7 * DOLLAR}, 13 * DOLLAR, 1_300),
+        ({"refunded_cents": 700, "refunded": 7 * DOLLAR}, 3 * DOLLAR, 300),
+        ({"credited": 0}, 20 * DOLLAR, 0),
+        ({"paid_cents": 0}, 20 * DOLLAR, 0),
+        # Three units for two cents: one unit covers the first cent, the second needs both others.
+        ({"amount": 3, "credited": 3, "asked_cents": 2, "paid_cents": 2}, 1, 1),
+        ({"amount": 3, "credited": 3, "asked_cents": 2, "paid_cents": 2}, 2, 1),
+        ({"amount": 3, "credited": 3, "asked_cents": 2, "paid_cents": 2}, 3, 2),
+    ],
+)
+def test_what_can_be_paid_back(changes: dict[str, Any], left: int, cents: int) -> None:
+    """Whole cents that what is left covers; nothing of a payment that is not in the books."""
+    assert cents == refundable_cents(facts(**changes), left)
+
+
+def test_a_credit_is_whole_units() -> None:
+    """Rounded down, and of type int: money is never a float."""
+    assert (3, int) == (credit_for(10, 3, 1), type(credit_for(10, 3, 1)))
 
 
 def test_a_refund_is_counted_once_however_it_is_told() -> None:
