@@ -13,6 +13,7 @@ from billing.repricing import (
     Moves,
     NotPriced,
     adjustment_id,
+    ledger_accounts,
     moves_of,
     reprice,
     version_of_adjustment,
@@ -37,6 +38,18 @@ def facts_of(row: CallRow, **changes: object) -> Facts:
         held=row.held,
     )
     return replace(facts, **changes)
+
+
+def test_every_kind_of_entry_has_its_accounts() -> None:
+    """Absorbed cost is between the operator's own accounts; a byok call moves its fee alone."""
+    assert {
+        "usage": ("customer:acct_1", "revenue:usage"),
+        "fee": ("customer:acct_1", "revenue:fee"),
+        "byok": ("customer:acct_1", "revenue:byok"),
+        "absorbed": ("absorbed", "revenue:usage"),
+    } == ledger_accounts("acct_1")
+    assert Moves(usage=1, fee=2, byok=0, absorbed=3) == moves_of(1, 2, 3, byok=False)
+    assert Moves(usage=0, fee=0, byok=2, absorbed=3) == moves_of(0, 2, 3, byok=True)
 
 
 def test_five_hundred_calls_cost_again_what_they_cost() -> None:
