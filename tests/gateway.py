@@ -345,9 +345,7 @@ async def running_gateway(
     ``stall_seconds``: how long the database may be locked before work is refused.
     ``clock``: when calls come in. ``log``: takes the facts of each call.
     """
-    path = Path(database_url.removeprefix("sqlite:///"))
-    if database_url.startswith("sqlite:") and not path.exists():
-        path.write_bytes(empty_books())
+    place_empty_books(database_url)
     database = open_database(database_url, stall_seconds=stall_seconds)
     migrate(database)
     process = Process(quick_settings(database_url, **sections), catalogue, database, clock=clock, log=log)
@@ -363,6 +361,13 @@ async def running_gateway(
             gateway.close_callers()
             await session.close()
             await process.close()
+
+
+def place_empty_books(database_url: str) -> None:
+    """Begin a SQLite file with the schema in place, unless it is there; nothing for PostgreSQL."""
+    path = Path(database_url.removeprefix("sqlite:///"))
+    if database_url.startswith("sqlite:") and not path.exists():
+        path.write_bytes(empty_books())
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from storage.calls import AttemptRow, CallRow
 from storage.database import Database, open_database
 from storage.ledger import Ledger, Settlement, post_credit
 from storage.migrating import migrate
+from tests.gateway import place_empty_books
 
 NewAccount = Callable[..., str]
 MakeSettlement = Callable[..., Settlement]
@@ -43,6 +44,7 @@ class _running:  # noqa: N801 - reads as a word in `async with`
     """Migrate, start, and close a database."""
 
     def __init__(self, url: str) -> None:
+        place_empty_books(url)
         self._database = open_database(url)
 
     async def __aenter__(self) -> Database:
