@@ -224,7 +224,7 @@ def _of_purpose(purpose: Any) -> str:
 def _of_settlement(_ledger: Any, settlement: Any) -> str:
     if settlement.request_id in _left:
         return LEFT
-    return "byok" if settlement.byok else "streamed" if settlement.row.streamed else "plain"
+    return "byok" if settlement.row.mode == "byok" else "streamed" if settlement.row.streamed else "plain"
 
 
 def _of_release(_ledger: Any, request_id: str, *_: Any) -> str:
