@@ -41,6 +41,15 @@ from console.shapes import (
     RemovedShape,
     UsageShape,
 )
+from console.sign_in_routes import (
+    EndedShape,
+    LinkUse,
+    LinkWish,
+    ListedSessionShape,
+    SentShape,
+    SessionShape,
+    SignedOutShape,
+)
 from console.usage import Range
 from middlewares.body import known_fields
 from middlewares.errors import CODES
@@ -49,10 +58,22 @@ from providers.selection import STRATEGIES
 
 JSON: Final = "application/json"
 PATH: Final = "/openapi.json"
+_PAGES: Final = (
+    ("GET", "/sign-in", "The page to sign in or up on"),
+    ("POST", "/sign-in", "Its form: mails a link"),
+    ("GET", "/sign-in/link", "What a mailed link opens: a button"),
+    ("POST", "/sign-in/link", "The button: uses the link"),
+    ("POST", "/sign-out", "Ends this session, or all"),
+    ("GET", "/sign-in/google", "Leads to Google"),
+    ("GET", "/sign-in/google/callback", "Where Google leads back"),
+)
+PAGES: Final = tuple(dict.fromkeys(path for _, path, _ in _PAGES))
 WEBHOOK: Final = "/webhooks/stripe"
-UNDER_NO_BASE: Final = (PATH, WEBHOOK)
+UNDER_NO_BASE: Final = (PATH, WEBHOOK, *PAGES)
 """What stands outside of the bases of the API."""
+HTML: Final = "text/html"
 _CHAT: Final = ("/v1/chat/completions", "/v1/quote")
+_OF_SESSION: Final = ("/v1/auth/session", "/v1/auth/sign-out", "/v1/auth/sign-out-everywhere")
 _REFERENCE: Final = "#/components/schemas/{model}"
 _STRANGE: Final = frozenset({401, 403, 429})
 """What is answered where the caller is not known, not wanted, or asks too often."""
@@ -100,6 +121,18 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/user/recharges/{id}"): Operation("One recharge; asks Stripe whether it is paid", Anything),
     ("POST", "/v1/user/recharges/{id}/refund"): Operation("Give back what is left of a recharge", Anything),
     ("POST", WEBHOOK): Operation("For Stripe alone", Anything, needs_key=False),
+    ("POST", "/v1/auth/email"): Operation(
+        "Mail a link that signs in, or up", SentShape, status=202, body=LinkWish, needs_key=False
+    ),
+    ("POST", "/v1/auth/email/confirm"): Operation(
+        "Use a mailed link: sets a session's cookie", SessionShape, body=LinkUse, needs_key=False
+    ),
+    ("GET", "/v1/auth/session"): Operation("Who is signed in, by the cookie", SessionShape, needs_key=False),
+    ("POST", "/v1/auth/sign-out"): Operation("End this session", SignedOutShape, needs_key=False),
+    ("POST", "/v1/auth/sign-out-everywhere"): Operation("End all sessions", SignedOutShape, needs_key=False),
+    ("GET", "/v1/user/sessions"): Operation("Who is signed in to this account", Listed[ListedSessionShape]),
+    ("DELETE", "/v1/user/sessions/{id}"): Operation("End a session", EndedShape),
+    **{(method, path): Operation(summary, str, media=HTML, needs_key=False) for method, path, summary in _PAGES},
     ("GET", "/v1/key"): Operation("The key that asks", Data[OpenRouterKeyShape]),
     ("GET", "/v1/credits"): Operation("What came in and what is used", Data[CreditsShape]),
     ("GET", "/v1/generation"): Operation("One call", Data[GenerationShape], query=GenerationQuery),
@@ -139,7 +172,10 @@ def describe(operations: Mapping[tuple[str, str], Operation], version: str) -> d
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "`Bearer sk-ft_…`"}},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "`Bearer sk-ft_…`"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "__Host-findtoken_session"},
+            },
         },
     }
 
@@ -149,7 +185,9 @@ def _operation(
 ) -> dict[str, Any]:
     made: dict[str, Any] = {"summary": operation.summary, "operationId": _name(method, path)}
     if not operation.needs_key:
-        made["security"] = []
+        made["security"] = [{"session": []}] if path in _OF_SESSION else []
+    elif path.startswith("/v1/user/"):
+        made["security"] = [{"key": []}, {"session": []}]
     if parameters := [*_path_parameters(path), *_query_parameters(operation.query, schemas)]:
         made["parameters"] = parameters
     is_call = path in _CHAT
@@ -181,6 +219,8 @@ def _errors(operation: Operation, path: str, *, is_call: bool, has_body: bool) -
         statuses.add(404)
     if path.endswith("/refund"):
         statuses.add(409)
+    if path.startswith(("/v1/auth/", "/sign")):
+        statuses |= {400, 401, 403, 429, 503}
     if path.startswith("/v1/streams/"):
         statuses |= {400, 410}
     if path == WEBHOOK:

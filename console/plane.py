@@ -1,7 +1,7 @@
 """The account plane: its routes, and what stands around each of them.
 
-Every route knows its caller by a key, belongs to that caller's account, has the plane's own rate limit, and is kept by
-nobody on the way: `Cache-Control: private, no-store`, also on a refusal.
+Every route knows its caller by a key (those under /v1/user also by a session), belongs to that caller's account, has the
+plane's own rate limit, and is kept by nobody on the way: `Cache-Control: private, no-store`, also on a refusal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from console.openapi import PATH as OPENAPI
 from console.openapi import show_openapi
 from console.openrouter import show_credits, show_generation, show_key
 from console.usage import show_usage
-from middlewares.auth import auth
+from middlewares.auth import auth, auth_or_session
+from middlewares.sessions import Sessions
 from providers.catalogue import Catalogue
 from storage.database import Database
 from storage.key_changes import KeyUses
@@ -51,6 +52,9 @@ ROUTES: Final = (
     ("GET", "/v1/generation"),
 )
 
+USER: Final = "/v1/user/"
+"""What is asked of an account, by a key or by somebody who is signed in; the rest is for programs."""
+
 _PRIVATE: Final = web.RequestKey("private", bool)
 
 
@@ -66,6 +70,7 @@ class Parts:
     catalogue: Callable[[], Catalogue]
     key_prefix: str
     expiry_and_refund_days: Callable[[], tuple[int, int]]
+    sessions: Sessions
 
 
 def account_handlers(parts: Parts) -> dict[tuple[str, str], Handler]:
@@ -99,9 +104,11 @@ def add_account_plane(application: web.Application, bases: Iterable[str], parts:
 
     Returns what puts the plane's guards around a handler, for routes that belong to it and are made elsewhere.
     """
-    guards = (auth(parts.keys, parts.uses), limits())
+    limited = limits()
+    guards = (auth_or_session(parts.keys, parts.uses, parts.sessions), limited)
+    with_key = (auth(parts.keys, parts.uses), limited)
     guarded = [
-        (method, path.removeprefix("/v1"), guard(handler, guards))
+        (method, path.removeprefix("/v1"), guard(handler, guards if path.startswith(USER) else with_key))
         for (method, path), handler in account_handlers(parts).items()
     ]
     application.router.add_get(OPENAPI, show_openapi(importlib.metadata.version("find-token")))

@@ -46,6 +46,7 @@ FAMILIES: Final[dict[str, str]] = {
     "recharges_usd_total": "What was credited for payments, in USD.",
     "recharge_differences_total": "Payments that were not as they were asked for; look at each.",
     "webhooks_total": "Webhooks of Stripe, by type and by what became of them.",
+    "mails_total": "Mails, by kind and by what became of them: sent, delayed (tried again), failed, dropped.",
     "config_reloads_total": "Configurations taken anew, by whether they were put in force.",
     "config_last_reload_successful": "1 while the newest configuration that was read is in force.",
     "log_lines_dropped_total": "Log lines lost because nobody read them fast enough.",
@@ -119,6 +120,7 @@ class Instruments:
         self._recharges = self._counter("recharges_usd_total", (), scale=_MONEY_UNITS_PER_USD)
         self._recharge_differences = self._counter("recharge_differences_total", ())
         self._webhooks = self._counter("webhooks_total", ("type", "outcome"))
+        self._mails = self._counter("mails_total", ("kind", "outcome"))
         self.streams_open = self._gauge("streams_open")
         self.calls_in_flight = self._gauge("calls_in_flight")
         self.ledger_queue_length = self._gauge("ledger_queue_length")
@@ -141,6 +143,10 @@ class Instruments:
     def webhook(self, kind: str, outcome: str) -> None:
         """A webhook was answered; both words come from closed lists."""
         self._webhooks.add((kind, outcome))
+
+    def mail(self, kind: str, outcome: str) -> None:
+        """A mail was tried; both words come from closed lists."""
+        self._mails.add((kind, outcome))
 
     def config_is_good(self, *, good: bool) -> None:
         """Whether what is in force is the newest that was read."""

@@ -52,6 +52,8 @@ from proxy.quote import quote
 from proxy.reloading import Reloading, reload_now, settings_in_force
 from proxy.settings import Settings
 from proxy.shortcut import SHORTCUT, Shortcut, fold
+from proxy.sign_in import FORGET_SECONDS, NOTICE_SECONDS, SignInPlane
+from proxy.sign_in import ROUTES as SIGN_IN_ROUTES
 from proxy.streams import resume
 from storage.connection import StorageUnavailable
 from storage.database import Database
@@ -105,6 +107,7 @@ ROUTES: Final = (
     ("POST", "/-/reload"),
     ("GET", "/-/settings"),
     *PAYMENT_ROUTES,
+    *SIGN_IN_ROUTES,
 )
 
 HEARTBEAT_SECONDS: Final = 5.0
@@ -155,6 +158,7 @@ class Gateway:
         self._limiter = open_limits(settings.storage.redis, on_local=self._instruments.limits_local.inc)
         self._overload = Overload(lambda: database.queue_length)
         self._payments = PaymentPlane(lambda: self._settings, database, self._instruments)
+        self.sign_in = SignInPlane(lambda: self._settings, lambda: self.url, database, self._limiter, self._instruments)
         self._tasks: list[asyncio.Task[None]] = []
         self._runners: list[web.AppRunner] = []
         self._headers_of = headers_of_calls(settings.security.header_prefix)
@@ -191,6 +195,9 @@ class Gateway:
         if not self._answers.can_keep:
             logger.warning("no secret key is set: answers to calls with an Idempotency-Key are kept in memory only")
         self._in_background(_every(PAYMENT_SECONDS, self._payments.desk.sweep))
+        self.sign_in.office.start()
+        self._in_background(_every(NOTICE_SECONDS, self.sign_in.office.put_notices, first_after_seconds=SWEEP_SECONDS))
+        self._in_background(_every(FORGET_SECONDS, self.sign_in.office.forget))
         server = self._settings.server
         self.url = await self._listen(
             self.public_application(), server.listen, share_port=self._share_port, front=self._front()
@@ -203,6 +210,7 @@ class Gateway:
         for runner in self._runners:
             await runner.cleanup()
         await self._runs.close()
+        await self.sign_in.office.close()
         await self._answers.close()
         await self._ledger.close()
         for task in self._tasks:
@@ -236,6 +244,7 @@ class Gateway:
             application.router.add_get(base + "/models/{id:.+}", model)
         guard = add_account_plane(application, BASES, self._account_parts())
         self._payments.add_routes(application, BASES, guard)
+        self.sign_in.add_routes(application, BASES, guard)
         return application
 
     def admin_application(self) -> web.Application:
@@ -288,6 +297,7 @@ class Gateway:
             self.catalogue,
             self._settings.security.key_prefix,
             lambda: (self._settings.billing.credit_expiry_days, self._settings.billing.refund_window_days),
+            self.sign_in.sessions,
         )
 
     def _call_chain(self) -> dict[str, Middleware]:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from proxy.faults import did_you_mean
+from storage.accounts import is_mailable
 from storage.database import open_database
 from storage.sealing import Sealer
 from storage.shared_limits import check_address
@@ -83,6 +84,18 @@ def _check_key_prefix(value: str) -> str:
     return value
 
 
+def _check_mail_address(value: str) -> str:
+    if not is_mailable(value):
+        raise ValueError("expected an e-mail address such as no-reply@example.com")
+    return value
+
+
+def _check_title(value: str) -> str:
+    if not re.fullmatch(r"[^\W_][^<>\"@,;:\\]{0,60}", value) or not value.isprintable():
+        raise ValueError("expected a name of up to 61 letters, digits, spaces and simple signs")
+    return value
+
+
 def _check_chain(value: tuple[str, ...]) -> tuple[str, ...]:
     for name in value:
         if name not in MIDDLEWARES:
@@ -109,4 +122,6 @@ RedisUrl = Annotated[str, AfterValidator(_check_redis)]
 SecretKey = Annotated[SecretStr, AfterValidator(_check_secret_key)]
 KeyPrefix = Annotated[str, AfterValidator(_check_key_prefix)]
 HeaderPrefix = Annotated[str, AfterValidator(_check_header_prefix)]
+MailAddress = Annotated[str, AfterValidator(_check_mail_address)]
+Title = Annotated[str, AfterValidator(_check_title)]
 Chain = Annotated[tuple[str, ...], AfterValidator(_check_chain)]

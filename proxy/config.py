@@ -26,9 +26,6 @@ __all__ = ["ConfigurationFaults", "Fault", "Loaded", "load"]
 
 DEFAULT_FILE: Final = "find-token.toml"
 
-_WITHOUT_EFFECT: Final = (("server", "public_url"),)
-"""Settings of what is not there yet; changing them is pointed out."""
-
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -145,14 +142,9 @@ def _settings_warnings(settings: Settings, document: Document) -> list[str]:
         warnings.extend(f"{name} is not set: {consequence}" for name in names)
     if settings.stripe.api_key.get_secret_value() and not settings.stripe.return_hosts:
         warnings.append("stripe.return_hosts is empty: nobody can recharge, because no return address is allowed")
-    changed = [dotted(place) for place in _WITHOUT_EFFECT if _at(settings, place) != _at(Settings(), place)]
-    warnings.extend(f"{key} has no effect in this version" for key in changed)
+    if (settings.mail.host or settings.google.client_id) and settings.server.public_url == Settings().server.public_url:
+        warnings.append("server.public_url is not set: people who sign in are led to this machine itself")
     return warnings
-
-
-def _at(settings: Settings, place: tuple[str, str]) -> object:
-    section, name = place
-    return getattr(getattr(settings, section), name)
 
 
 def _catalogue_warnings(catalogue: Catalogue, book: Document) -> list[str]:

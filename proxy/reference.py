@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from proxy.settings import Section, Settings
@@ -90,6 +91,8 @@ def _default(field: FieldInfo) -> str:
 def _toml(value: object) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, bool):

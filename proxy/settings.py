@@ -20,10 +20,12 @@ from proxy.checks import (
     HeaderPrefix,
     KeyPrefix,
     Listen,
+    MailAddress,
     Percent,
     RedisUrl,
     Seconds,
     SecretKey,
+    Title,
     Url,
     Wait,
     Whole,
@@ -47,7 +49,7 @@ class ServerSettings(Section):
     )
     public_url: Url = Field(
         default="http://127.0.0.1:8080",
-        description="The address under which callers reach the gateway; nothing uses it in this version.",
+        description="The address under which people reach the gateway: mailed links lead there, and sessions are its own.",
     )
     workers: Whole = Field(
         default=1,
@@ -254,6 +256,68 @@ class StripeSettings(Section):
         return self
 
 
+class MailSettings(Section):
+    """Mail by SMTP; off without a host (or, to try things out, a folder)."""
+
+    host: str = Field(
+        default="",
+        description="The SMTP server that takes mails; empty sends none.",
+        json_schema_extra={"environment": "SMTP_HOST", "off": "no mail is sent: sign-in by e-mail and notices are off"},
+    )
+    port: Whole = Field(default=587, ge=1, le=65_535, description="The port of the mail server.")
+    security: Literal["starttls", "tls", "none"] = Field(
+        default="starttls",
+        description='"starttls" and "tls" (usually port 465) insist on encryption; "none" is for a server on this machine.',
+    )
+    username: str = Field(default="", description="The name to sign in to it with; empty does not sign in.")
+    password: SecretStr = Field(default=SecretStr(""), description="The password that goes with it.")
+    sender: MailAddress = Field(default="no-reply@localhost", description="The address that mails come from.")
+    sender_name: Title = Field(default="find-token", description="What mails and sign-in pages call this service.")
+    folder: str = Field(default="", description="Write mails into this folder instead of sending them.")
+    low_balance_usd: Decimal = Field(
+        default=Decimal(2),
+        ge=0,
+        le=1_000_000,
+        decimal_places=2,
+        description="Below this balance an account is told, once after each recharge; 0 tells nobody.",
+    )
+
+
+class SignInSettings(Section):
+    """How people sign in by a link that is mailed, and for how long."""
+
+    link_minutes: Whole = Field(default=30, ge=1, le=1_440, description="How long a mailed link works.")
+    session_days: Whole = Field(default=30, ge=1, le=365, description="How long somebody stays signed in.")
+    links_per_hour: Whole = Field(default=5, ge=1, le=1_000, description="Links mailed to one address in an hour.")
+    requests_per_minute: Whole = Field(
+        default=20, ge=1, le=100_000, description="Attempts to sign in, of any kind, from one network address."
+    )
+    trusted_proxies: Whole = Field(
+        default=0,
+        ge=0,
+        le=10,
+        description="How many reverse proxies stand before the gateway and append to X-Forwarded-For.",
+    )
+
+
+class GoogleSettings(Section):
+    """Signing in with Google (OpenID Connect); off without a client id."""
+
+    client_id: str = Field(
+        default="",
+        description="The OAuth client id that Google gave.",
+        json_schema_extra={"environment": "GOOGLE_CLIENT_ID", "off": "signing in with Google is off"},
+    )
+    client_secret: SecretStr = Field(default=SecretStr(""), description="The secret that goes with it.")
+    issuer: Url = Field(default="https://accounts.google.com", description="Who vouches for people.")
+
+    @pydantic.model_validator(mode="after")
+    def _has_its_secret(self) -> GoogleSettings:
+        if self.client_id and not self.client_secret.get_secret_value():
+            raise ValueError("expected client_secret beside client_id")
+        return self
+
+
 class Settings(Section):
     """Everything an operator can set, at its default where nothing is said."""
 
@@ -271,3 +335,6 @@ class Settings(Section):
     routing: RoutingSettings = RoutingSettings()
     logs: LogSettings = LogSettings()
     stripe: StripeSettings = StripeSettings()
+    mail: MailSettings = MailSettings()
+    sign_in: SignInSettings = SignInSettings()
+    google: GoogleSettings = GoogleSettings()

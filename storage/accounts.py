@@ -15,8 +15,14 @@ from storage.identifiers import new_id, now_microseconds
 from storage.revision import bump_revision
 
 Status = Literal["active", "deactivated"]
+IDLE = "idle"
+"""Who deactivated an account that nobody used."""
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+# What a mail server takes everywhere (RFC 5321's Mailbox with a dot-string); other writing systems in their ASCII form.
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_MAILABLE = re.compile(rf"(?=.{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _LONGEST_EMAIL = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
 
 _COLUMNS = "id, email, status, created, last_active, balance, held"
@@ -25,7 +31,8 @@ _INSERT = f"""INSERT INTO account ({_COLUMNS}) VALUES (?, ?, 'active', ?, ?, 0, 
 _BY_ID = f"SELECT {_COLUMNS} FROM account WHERE id = ?"
 _BY_EMAIL = f"SELECT {_COLUMNS} FROM account WHERE email = ?"
 _ALL = f"SELECT {_COLUMNS} FROM account ORDER BY created, id"
-_SET_STATUS = f"UPDATE account SET status = ? WHERE id = ? RETURNING {_COLUMNS}"
+_SET_STATUS = f"UPDATE account SET status = ?, deactivated_by = ? WHERE id = ? RETURNING {_COLUMNS}"
+_DEACTIVATED_BY = "SELECT deactivated_by FROM account WHERE id = ? AND status = 'deactivated'"
 
 
 class InvalidEmail(ValueError):
@@ -65,6 +72,11 @@ def normalise_email(email: str) -> str:
     return normal
 
 
+def is_mailable(email: str) -> bool:
+    """Whether a text is one plain address to which a mail can be sent, and nothing else."""
+    return len(email) <= _LONGEST_EMAIL and _MAILABLE.fullmatch(email) is not None
+
+
 def create_account(connection: Connection, email: str) -> Account:
     """Open an active account with nothing on it. Raises InvalidEmail and EmailTaken."""
     normal = normalise_email(email)
@@ -93,13 +105,36 @@ def list_accounts(connection: Connection) -> list[Account]:
     return [Account(*row) for row in connection.execute(_ALL).fetchall()]
 
 
-def set_status(connection: Connection, account_id: str, status: Status) -> Account:
-    """Deactivate or reactivate an account; running gateways notice within a second. Raises UnknownAccount."""
-    account = _account(connection.execute(_SET_STATUS, (status, account_id)).fetchone())
+def set_status(connection: Connection, account_id: str, status: Status, by: str | None = None) -> Account:
+    """Deactivate or reactivate an account; running gateways notice within a second. Raises UnknownAccount.
+
+    What IDLE has deactivated its owner makes active again by signing in; what an operator has, only an operator.
+    """
+    account = _account(connection.execute(_SET_STATUS, (status, by, account_id)).fetchone())
     if account is None:
         raise UnknownAccount(f"there is no account {account_id}")
     bump_revision(connection)
     return account
+
+
+def is_idle(connection: Connection, account_id: str) -> bool:
+    """Whether the account is deactivated for nothing but having been idle."""
+    return connection.execute(_DEACTIVATED_BY, (account_id,)).fetchone() == (IDLE,)
+
+
+def open_account(connection: Connection, email: str) -> Account:
+    """The account of an e-mail address, opened if there is none, whoever else opens it at the same moment.
+
+    Raises InvalidEmail.
+    """
+    found = find_account_by_email(connection, email)
+    if found is not None:
+        return found
+    normal, account_id, now = normalise_email(email), new_id("acct_"), now_microseconds()
+    connection.execute(_INSERT, (account_id, normal, now, now)).fetchone()
+    opened = find_account_by_email(connection, normal)
+    assert opened is not None, "accounts are never deleted"
+    return opened
 
 
 def _account(row: tuple[Any, ...] | None) -> Account | None:

@@ -2,7 +2,7 @@
 
 An account was last active at its last call that succeeded, sign-in or recharge (`account.last_active`); a promotion is
 none. Credits are due to expire so many days later. Notices are recorded 30, 7 and 1 days before, each once, and only the
-nearest when several are due; mailing them is somebody else's work.
+nearest when several are due; mailing them is the work of storage/notices.py.
 
 Nothing happens on the word of one clock, because clocks jump:
 
@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from billing.lots import DAY_MICROSECONDS
-from storage.accounts import set_status
+from storage.accounts import IDLE, set_status
 from storage.corrections import count_as_activity, post_expiry
 from storage.database import Connection, Database
 from storage.identifiers import now_microseconds
@@ -206,7 +206,7 @@ def deactivate_idle(connection: Connection, account_id: str, now: int) -> bool:
         return False
     if not _may_end(connection, account_id, DEACTIVATION.kind, INACTIVE_DAYS, now):
         return False
-    set_status(connection, account_id, "deactivated")
+    set_status(connection, account_id, "deactivated", IDLE)
     return True
 
 

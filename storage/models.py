@@ -19,6 +19,8 @@ from peewee import (
     TextField,
 )
 
+from storage.people_models import PEOPLE_TABLES
+
 
 class Account(Model):
     """Who pays. `balance` includes `held`; both are sums that the ledger keeps and `find-token audit` proves."""
@@ -30,6 +32,7 @@ class Account(Model):
     last_active = BigIntegerField()
     balance = BigIntegerField()
     held = BigIntegerField(constraints=[Check("held >= 0")])
+    deactivated_by = TextField(null=True)
 
     class Meta:
         table_name = "account"
@@ -250,22 +253,6 @@ class Revision(Model):
         table_name = "revision"
 
 
-class Notice(Model):
-    """A warning that an account is to be given, recorded once; `due` is the instant of what it warns of, `expires_on` its
-    day (UTC). `sent` is null until somebody has mailed it."""
-
-    account_id = TextField()
-    kind = TextField()
-    expires_on = TextField()
-    due = BigIntegerField()
-    recorded = BigIntegerField()
-    sent = BigIntegerField(null=True)
-
-    class Meta:
-        table_name = "notice"
-        primary_key = CompositeKey("account_id", "kind", "expires_on")
-
-
 class Idempotency(Model):
     """The call that an account's Idempotency-Key stands for. `sealed` is its answer; null while it runs, and where it is lost.
 
@@ -382,11 +369,11 @@ TABLES: tuple[type[Model], ...] = (
     Process,
     KeySpending,
     Revision,
-    Notice,
     Idempotency,
     Recharge,
     Payment,
     Refund,
     Dispute,
     StripeEvent,
+    *PEOPLE_TABLES,
 )

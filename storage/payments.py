@@ -15,7 +15,9 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from billing.money import format_usd
 from billing.recharges import (
+    UNITS_PER_CENT,
     Dispute,
     DisputeTold,
     Expected,
@@ -29,7 +31,9 @@ from billing.recharges import (
     judge,
 )
 from billing.values import value
+from storage.accounts import find_account
 from storage.database import Connection
+from storage.outbox import put_mail
 from storage.postings import find_balance, post_credit, remember_balance
 from storage.recharges import Recharge, find_by_payment, find_by_session, find_recharge
 
@@ -198,6 +202,7 @@ def settle(connection: Connection, recharge_id: str, now: int) -> int:
             reason = f"paid by {recharge.payment_intent}"
             post_credit(connection, recharge_id, recharge.account_id, step.amount, "stripe:clearing", reason, now)
             connection.execute(_BOOKED, (step.amount, 0, 0, recharge_id))
+            _mail(connection, f"receipt:{recharge_id}", "receipt", recharge, step.amount, now)
             credited = step.amount
         elif step.about:
             _post_dispute(connection, recharge, step, now)
@@ -234,6 +239,7 @@ def _post_refund(connection: Connection, recharge: Recharge, step: Step, now: in
     taken = step.amount if step.kind == "refund" else -step.amount
     entry_id = f"refund:{recharge.id}:{recharge.refund_entries + 1}"
     _post(connection, entry_id, recharge, -taken, "stripe:clearing", step.kind, now)
+    _mail(connection, entry_id, "refund" if taken > 0 else "refund_returned", recharge, step.amount, now)
     connection.execute(_BOOKED, (0, taken, 1, recharge.id))
 
 
@@ -254,6 +260,19 @@ def _post(
     connection.execute(_INSERT_ENTRY, (entry_id, *sides, abs(change), kind, recharge.id, "", now))
     remember_balance(connection, entry_id, recharge.account_id)
     connection.execute(_MOVE, (change, recharge.account_id))
+
+
+def _mail(connection: Connection, mail_id: str, kind: str, recharge: Recharge, amount: int, now: int) -> None:
+    """Have the owner told of an entry, in the transaction that writes it."""
+    account = find_account(connection, recharge.account_id)
+    assert account is not None, "accounts are never deleted"
+    facts = {
+        "recharge": recharge.id,
+        "amount": format_usd(amount),
+        "charged": format_usd(recharge.paid_cents * UNITS_PER_CENT),
+        "balance": format_usd(account.balance),
+    }
+    put_mail(connection, mail_id, kind, account.email, facts, now)
 
 
 def _lock(connection: Connection, recharge: Recharge) -> Recharge:

@@ -11,6 +11,7 @@ import pytest
 from tests.fakes.raw_upstream import RawUpstream
 from tests.gateway import Gateway, Reply, book
 from tests.paying import Shop, running_shop
+from tests.signing_in import Desk, running_desk
 
 
 class Ask(Protocol):
@@ -65,3 +66,24 @@ async def any_shop(database_url: str, alpha: RawUpstream, beta: RawUpstream) -> 
     async with running_shop(book(alpha.url, beta.url), database_url) as running:
         yield running
         running.prove()
+
+
+@pytest.fixture
+async def desk(sqlite_database_url: str, alpha: RawUpstream, beta: RawUpstream) -> AsyncIterator[Desk]:
+    """A gateway that mails to a fake mail server, on SQLite."""
+    async with running_desk(book(alpha.url, beta.url), sqlite_database_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def any_desk(database_url: str, alpha: RawUpstream, beta: RawUpstream) -> AsyncIterator[Desk]:
+    """The same on each kind of database."""
+    async with running_desk(book(alpha.url, beta.url), database_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def gateway_without_mail(sqlite_database_url: str, alpha: RawUpstream, beta: RawUpstream) -> AsyncIterator[Desk]:
+    """A gateway whose operator has set up no mail."""
+    async with running_desk(book(alpha.url, beta.url), sqlite_database_url, mail={"host": ""}) as running:
+        yield running

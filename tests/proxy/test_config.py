@@ -381,6 +381,8 @@ def test_an_unset_variable_says_what_is_off(folder: Path) -> None:
         "FIND_TOKEN_SECRET_KEY is not set: callers' own provider keys, and answers to repeat, cannot be stored",
         "STRIPE_API_KEY is not set: payments by Stripe are off",
         "STRIPE_WEBHOOK_SECRET is not set: webhooks of Stripe are refused",
+        "SMTP_HOST is not set: no mail is sent: sign-in by e-mail and notices are off",
+        "GOOGLE_CLIENT_ID is not set: signing in with Google is off",
         "DEEPSEEK_API_KEY is not set: provider deepseek is off",
         "no provider is usable for: deepseek-chat",
     ]
@@ -406,16 +408,15 @@ def test_nothing_is_said_when_everything_is_there(folder: Path) -> None:
     """A complete configuration of what this version can do gives no warning, once it says where payment pages lead back."""
     everything = {"FIND_TOKEN_SECRET_KEY": SECRET_KEY, "DEEPSEEK_API_KEY": "sk-1"}
     stripe = {"STRIPE_API_KEY": "sk_test_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}
-    assert ["stripe.return_hosts is empty: nobody can recharge, because no return address is allowed"] == warnings_of(
-        **everything, **stripe
-    )
-    assert [] == warnings_of("[stripe]\nreturn_hosts = ['www.example.com']\n", **everything, **stripe)
-
-
-def test_settings_without_effect_are_pointed_out(folder: Path) -> None:
-    """What this version does not do yet is never silently ignored."""
-    warnings = warnings_of("[server]\npublic_url = 'https://www.example.com'\n")
-    assert "server.public_url has no effect in this version" in warnings
+    people = {"SMTP_HOST": "mail.example.com", "GOOGLE_CLIENT_ID": "id"}
+    google = "[google]\nclient_secret = 'secret'\n"
+    public = "[server]\npublic_url = 'https://www.example.com'\n"
+    assert [
+        "stripe.return_hosts is empty: nobody can recharge, because no return address is allowed",
+        "server.public_url is not set: people who sign in are led to this machine itself",
+    ] == warnings_of(google, **everything, **stripe, **people)
+    hosts = "[stripe]\nreturn_hosts = ['www.example.com']\n"
+    assert [] == warnings_of(google + public + hosts, **everything, **stripe, **people)
 
 
 def test_a_variable_elsewhere_that_is_not_set_is_pointed_out(folder: Path) -> None:
