@@ -20,10 +20,11 @@ NO_LINKS = (
     "options",
     "recording",
     "runs",
+    "sessions",
 )
 """What stands in middlewares/ without being a link of the chain: the facts the links share, the fields `body` reads, the
 choice that `budget` and quotes make, the words for it, the rows `routing` writes, and what `idempotency` stands on: calls that
-run apart from their callers, and who follows them."""
+run apart from their callers, and who follows them. Sessions are for people, who make no calls."""
 
 
 def test_the_chain_stands_in_this_order() -> None:
