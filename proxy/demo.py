@@ -11,6 +11,7 @@ import json
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing import Any
 from billing.money import UNITS_PER_USD
 from providers.catalogue import Catalogue, build, load_shipped
 from proxy.app import Gateway
-from proxy.settings import SecuritySettings, ServerSettings, Settings, StorageSettings
+from proxy.settings import MailSettings, SecuritySettings, ServerSettings, Settings, StorageSettings
 from simulator.facts import KEYS, base_url
 from simulator.server import DEMO_SETTINGS
 from simulator.server import start as start_simulator
@@ -47,12 +48,13 @@ class Demo:
     simulator_url: str
     curl: str
     folder: str
+    sign_in_url: str
     notes: tuple[str, ...]
     """Sentences about what is not as asked: ports that were taken."""
 
     def to_json(self) -> dict[str, str]:
         """For programs that start a demo."""
-        names = ("base_url", "key", "admin_url", "simulator_url", "curl", "folder")
+        names = ("base_url", "key", "admin_url", "simulator_url", "curl", "folder", "sign_in_url")
         return {name: getattr(self, name) for name in names}
 
     def to_text(self) -> str:
@@ -62,6 +64,7 @@ class Demo:
   key         {self.key}
   admin       {self.admin_url}   (/metrics, /healthz, /readyz)
   simulator   {self.simulator_url}
+  sign in     {self.sign_in_url}   (mails are written into the folder, and their links printed here)
 
   The account has $10 to spend. The six providers are simulated, so the answers are made up and nothing is sent anywhere.
   Try it:
@@ -99,9 +102,18 @@ async def start_demo(resources: AsyncExitStack, *, port: int, admin_port: int, s
         _, key = create_key(connection, account.id, "demo", settings.security.key_prefix)
     gateway = Gateway(settings, simulated_catalogue(simulator.url), database)
     resources.push_async_callback(gateway.close)
+    gateway.sign_in.office.tell = _say
     await gateway.start()
     base = f"{gateway.url}/v1"
-    return Demo(base, key, gateway.admin_url, simulator.url, curl_line(base, key), str(folder), tuple(ports.notes))
+    curl, notes = curl_line(base, key), tuple(ports.notes)
+    sign_in_url = f"{gateway.url}/sign-in"
+    return Demo(base, key, gateway.admin_url, simulator.url, curl, str(folder), sign_in_url, notes)
+
+
+def _say(text: str) -> None:
+    """A mail was written; its link is what somebody waits for."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def demo_settings(folder: Path, port: int, admin_port: int) -> Settings:
@@ -111,6 +123,7 @@ def demo_settings(folder: Path, port: int, admin_port: int) -> Settings:
             listen=f"{HOST}:{port}", admin_listen=f"{HOST}:{admin_port}", public_url=f"http://{HOST}:{port}"
         ),
         storage=StorageSettings(database=f"sqlite:///{folder / 'find-token.db'}"),
+        mail=MailSettings(folder=str(folder / "mails")),
         security=SecuritySettings.model_validate({"secret_key": base64.b64encode(secrets.token_bytes(32)).decode()}),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -68,11 +69,37 @@ def test_people_are_told_everything_and_that_it_is_ready_last() -> None:
         )
     assert "Ready." == result.stdout.splitlines()[-1]
     words = " ".join(result.stdout.split())
-    for expected in ("key sk-ft_", "admin http://127.0.0.1:", "simulator http://", "curl -i", "Ctrl-C"):
+    for expected in (
+        "key sk-ft_",
+        "sign in http://127.0.0.1:",
+        "admin http://127.0.0.1:",
+        "simulator http://",
+        "curl -i",
+        "Ctrl-C",
+    ):
         assert expected in words
     port = int(words.partition("base URL http://127.0.0.1:")[2].partition("/v1")[0])
     assert taken < port
     assert f"note: port {taken} is taken, using {port}\n" == result.stderr
+
+
+async def test_a_mail_of_the_demo_is_written_and_its_link_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    """Signing up works without a mail server: the link that is printed leads to a page with a button."""
+    async with AsyncExitStack() as resources, aiohttp.ClientSession() as session:
+        demo = await start_demo(resources, port=0, admin_port=0, simulator_port=0)
+        async with session.post(f"{demo.base_url}/auth/email", json={"email": "me@example.com"}) as asked:
+            assert 202 == asked.status
+        said = ""
+        async with asyncio.timeout(10):
+            while "/sign-in/link?token=" not in said:
+                await asyncio.sleep(0.02)
+                said += capfd.readouterr().err
+        [link] = [word for word in said.split() if "/sign-in/link?token=" in word]
+        async with session.get(link) as page:
+            assert (200, True) == (page.status, "me@example.com" in await page.text())
+        assert link.startswith(demo.sign_in_url)
+        [mail] = (Path(demo.folder) / "mails").iterdir()
+        assert str(mail) in said
 
 
 def test_ports_are_given_once_and_must_be_free() -> None:
