@@ -53,6 +53,8 @@ class FakeSmtp:
     def __init__(self) -> None:
         self.port = 0
         self.taken: list[Taken] = []
+        self.silent = asyncio.Event()
+        """Set once a client waits for an answer that does not come."""
         self._faults: list[Fault] = []
         self._news = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -108,7 +110,10 @@ class FakeSmtp:
             elif verb == "DATA":
                 writer.write(b"354 go on\r\n")
                 data = (await reader.readuntil(b"\r\n.\r\n"))[:-5]
-                if fault == "hang_up":
+                if fault == "silence":
+                    self.silent.set()
+                    await reader.read()
+                if fault in ("hang_up", "silence"):
                     return
                 answer = {"refuse_data": b"554 spam", "later_data": b"451 later"}.get(fault or "", answer)
                 if answer[:1] == b"2":
