@@ -50,10 +50,11 @@ from proxy.payments import PaymentPlane
 from proxy.probes import READY_SECONDS, healthz, metrics, readyz
 from proxy.quote import quote
 from proxy.reloading import Reloading, reload_now, settings_in_force
+from proxy.repeating import every
 from proxy.settings import Settings
 from proxy.shortcut import SHORTCUT, Shortcut, fold
-from proxy.sign_in import FORGET_SECONDS, NOTICE_SECONDS, SignInPlane
 from proxy.sign_in import ROUTES as SIGN_IN_ROUTES
+from proxy.sign_in import SignInPlane
 from proxy.streams import resume
 from storage.connection import StorageUnavailable
 from storage.database import Database
@@ -111,8 +112,6 @@ ROUTES: Final = (
 )
 
 HEARTBEAT_SECONDS: Final = 5.0
-AGAIN_SECONDS: Final = 1.0
-"""How soon background work that the database could not do is tried again."""
 EXPIRY_SECONDS: Final = 3600.0
 """Often enough that what is due by the day is done within the hour, also by a process that is restarted daily."""
 SWEEP_SECONDS: Final = 10.0
@@ -188,21 +187,20 @@ class Gateway:
         self._in_background(self._keys.watch())
         self._in_background(self._key_uses.watch())
         self._in_background(self._provider_keys.watch())
-        self._in_background(_every(HEARTBEAT_SECONDS, self._ledger.heartbeat))
-        self._in_background(_every(SWEEP_SECONDS, self._sweep))
-        self._in_background(_every(EXPIRY_SECONDS, self._expire, first_after_seconds=SWEEP_SECONDS))
-        self._in_background(_every(EXPIRY_SECONDS, self._answers.forget_expired, first_after_seconds=SWEEP_SECONDS))
+        self._in_background(every(HEARTBEAT_SECONDS, self._ledger.heartbeat))
+        self._in_background(every(SWEEP_SECONDS, self._sweep))
+        self._in_background(every(EXPIRY_SECONDS, self._expire, first_after_seconds=SWEEP_SECONDS))
+        self._in_background(every(EXPIRY_SECONDS, self._answers.forget_expired, first_after_seconds=SWEEP_SECONDS))
         if not self._answers.can_keep:
             logger.warning("no secret key is set: answers to calls with an Idempotency-Key are kept in memory only")
-        self._in_background(_every(PAYMENT_SECONDS, self._payments.desk.sweep))
-        self.sign_in.office.start()
-        self._in_background(_every(NOTICE_SECONDS, self.sign_in.office.put_notices, first_after_seconds=SWEEP_SECONDS))
-        self._in_background(_every(FORGET_SECONDS, self.sign_in.office.forget))
+        self._in_background(every(PAYMENT_SECONDS, self._payments.desk.sweep))
         server = self._settings.server
         self.url = await self._listen(
             self.public_application(), server.listen, share_port=self._share_port, front=self._front()
         )
         self.admin_url = await self._listen(self.admin_application(), server.admin_listen)
+        for job in self.sign_in.start():  # Only now is it sure where mailed links lead.
+            self._in_background(job)
 
     async def close(self) -> None:
         """Stop accepting, let calls in flight finish and settle, then close everything."""
@@ -384,21 +382,3 @@ class Gateway:
 
     def _circuits(self) -> Iterator[tuple[tuple[str, str], bool]]:
         return ((key, standing.healthy) for key, standing in self._health)
-
-
-async def _every(seconds: float, work: Any, *, first_after_seconds: float | None = None) -> None:
-    """Do ``work`` again and again; a database that is away for a while is no reason to stop, but to try again soon: whoever
-    fails to write heartbeats for long is taken for dead."""
-    pause = seconds if first_after_seconds is None else first_after_seconds
-    failed = False
-    while True:
-        await asyncio.sleep(pause)
-        pause = seconds
-        try:
-            await work()
-            failed = False
-        except StorageUnavailable as error:
-            pause = min(seconds, AGAIN_SECONDS)
-            if not failed:
-                logger.warning("background work waits for the database: %s", error)
-            failed = True

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -17,12 +17,15 @@ from console.sign_in_pages import GOOGLE_ROUTES, PAGE_ROUTES, google_handlers, p
 from console.sign_in_routes import AUTH_ROUTES, USER_ROUTES, auth_handlers, user_handlers
 from metrics.instruments import Instruments
 from middlewares.sessions import Sessions
+from proxy.repeating import every
 from proxy.settings import Settings
 from storage.database import Database
 from storage.limits import Limiter
 
 NOTICE_SECONDS: Final = 600.0
 FORGET_SECONDS: Final = 3600.0
+FIRST_SECONDS: Final = 15.0
+"""Soon after a start, when notices that are due have been recorded."""
 
 ROUTES: Final = (*AUTH_ROUTES, *USER_ROUTES, *PAGE_ROUTES, *GOOGLE_ROUTES)
 
@@ -51,6 +54,14 @@ class SignInPlane:
         self.desk = SignInDesk(database, self.sessions, self.office, limiter, lambda: sign_in_rules_of(settings()))
         self.google = Google(lambda: google_rules_of(settings(), public_url()))
         self._database = database
+
+    def start(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Begin to send mails. Returns the work that is to run in the background."""
+        self.office.start()
+        return (
+            every(NOTICE_SECONDS, self.office.put_notices, first_after_seconds=FIRST_SECONDS),
+            every(FORGET_SECONDS, self.office.forget),
+        )
 
     def add_routes(
         self, application: web.Application, bases: Sequence[str], guard: Callable[[Handler], Handler]
