@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from proxy.app import BASES, ROUTES, _every
+from proxy.app import BASES, ROUTES
 from proxy.app import Gateway as Process
 from proxy.demo import simulated_catalogue
 from simulator.faults import KINDS
 from simulator.server import start as start_simulator
-from storage.connection import StorageUnavailable
 from storage.database import open_database
 from storage.identifiers import now_microseconds
 from storage.migrating import migrate
@@ -151,30 +150,6 @@ async def test_background_work_survives_a_database_that_is_away(
     async with asyncio.timeout(10):
         while await _heartbeat(gateway) == with_lock:
             await asyncio.sleep(0.02)
-
-
-async def test_background_work_that_failed_is_tried_again_soon_and_told_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A heartbeat missed is followed by another at once and not at its usual time, or others would bury who lives."""
-    monkeypatch.setattr("proxy.app.AGAIN_SECONDS", 0.001)
-    tries = 0
-    lives = asyncio.Event()
-
-    async def beat() -> None:
-        nonlocal tries
-        tries += 1
-        if tries < 4:
-            raise StorageUnavailable("away")
-        lives.set()
-
-    task = asyncio.create_task(_every(60, beat, first_after_seconds=0))
-    async with asyncio.timeout(10):
-        await lives.wait()
-    task.cancel()
-
-    assert 4 == tries
-    assert ["background work waits for the database: away"] == [record.message for record in caplog.records]
 
 
 async def _heartbeat(gateway: Gateway) -> int:
