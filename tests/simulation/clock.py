@@ -24,6 +24,7 @@ import storage.identifiers
 import storage.key_changes
 import storage.keys
 import storage.revision
+import storage.tokens
 import storage.worker
 
 START = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -38,7 +39,7 @@ CLOCKED = (
     storage.worker,
 )
 """The modules on the way of money that read `time`; a test compares this list with their source."""
-DICED = (storage.identifiers, storage.keys)
+DICED = (storage.identifiers, storage.keys, storage.tokens)
 """Those that ask for `secrets`."""
 
 _current: ContextVar[Process | None] = ContextVar("process", default=None)
