@@ -45,7 +45,14 @@ NEEDS_RESTART: Final = (
 )
 """What is used once, at the start: settings, and whole tables."""
 
-_HIDDEN: Final = ("storage.", "security.secret_key", "stripe.api_key", "stripe.webhook_secret")
+_HIDDEN: Final = (
+    "storage.",
+    "security.secret_key",
+    "stripe.api_key",
+    "stripe.webhook_secret",
+    "mail.password",
+    "google.client_secret",
+)
 """What may hold a secret and is never shown."""
 
 
