@@ -48,7 +48,9 @@ def test_equal_files_do_not_differ_and_others_are_named(tmp_path: Path) -> None:
 
 def test_what_is_shown_holds_no_secret(tmp_path: Path) -> None:
     """Neither as it is nor as a digest that is the same in another answer."""
-    loaded = load(written(tmp_path, SETTINGS), {"QWEN_API_KEY": "canary-of-qwen", "FIND_TOKEN_SECRET_KEY": ""})
+    people = '[mail]\npassword = "canary-of-mail"\n[google]\nclient_id = "us"\nclient_secret = "canary-of-google"\n'
+    environment = {"QWEN_API_KEY": "canary-of-qwen", "FIND_TOKEN_SECRET_KEY": ""}
+    loaded = load(written(tmp_path, SETTINGS + "\n" + people), environment)
 
     first, second = shown(loaded, "one"), shown(loaded, "two")
 
