@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from billing.money import InvalidAmount, Money, format_usd, parse_usd
 from middlewares.body import parse, read_bytes
+from middlewares.call import CALL
 from middlewares.errors import Refusal, invalid
 from storage.identifiers import microseconds
 
@@ -100,7 +101,7 @@ Dollars = Annotated[
 async def read_body(request: web.Request, form: type[Checked]) -> Checked:
     """The request's JSON body. Raises a Refusal that names the field at fault."""
     document = parse(await read_bytes(request, LARGEST_BODY_BYTES, BODY_SECONDS))
-    return _check(form, document, "field")
+    return check(form, document, "field")
 
 
 def read_query(request: web.Request, form: type[Checked]) -> Checked:
@@ -109,10 +110,11 @@ def read_query(request: web.Request, form: type[Checked]) -> Checked:
     for name in names:
         if names.count(name) > 1:
             raise invalid(name[:60], f"the parameter {name[:60]!r} is given twice")
-    return _check(form, dict(request.query), "parameter")
+    return check(form, dict(request.query), "parameter")
 
 
-def _check(form: type[Checked], values: Mapping[str, Any], kind: str) -> Checked:
+def check(form: type[Checked], values: Mapping[str, Any], kind: str) -> Checked:
+    """The values as a body or a query, whose members are of a ``kind``. Raises a Refusal that names the one at fault."""
     try:
         return form.model_validate(values)
     except pydantic.ValidationError as error:
@@ -130,6 +132,13 @@ def _check(form: type[Checked], values: Mapping[str, Any], kind: str) -> Checked
 def answer(document: object, *, status: int = 200) -> web.Response:
     """A JSON answer."""
     return web.Response(status=status, body=orjson.dumps(document), content_type="application/json")
+
+
+def owner_of(request: web.Request) -> str:
+    """The account that asks."""
+    account_id = request[CALL].account_id
+    assert account_id is not None, "auth comes first"
+    return account_id
 
 
 def number(amount: Money) -> orjson.Fragment:

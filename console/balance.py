@@ -10,8 +10,7 @@ from aiohttp.typedefs import Handler
 
 from billing.lots import DAY_MICROSECONDS
 from billing.money import format_usd
-from console.answers import answer
-from middlewares.call import CALL
+from console.answers import answer, owner_of
 from storage.accounts import Account, UnknownAccount, find_account
 from storage.calls import shown_instant
 from storage.connection import Connection
@@ -23,12 +22,13 @@ def show_balance(database: Database, expiry_and_refund_days: Callable[[], tuple[
     """The account's balance and lots, by the days that are in force when it is asked."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        return answer(await database.read(_read, request[CALL].account_id, *expiry_and_refund_days()))
+        return answer(await database.read(read_balance, owner_of(request), *expiry_and_refund_days()))
 
     return handle
 
 
-def _read(connection: Connection, account_id: str, expiry_days: int, refund_window_days: int) -> dict[str, Any]:
+def read_balance(connection: Connection, account_id: str, expiry_days: int, refund_window_days: int) -> dict[str, Any]:
+    """What an account has, by these days. Raises UnknownAccount."""
     found = find_account(connection, account_id)
     if found is None:
         raise UnknownAccount(f"there is no account {account_id}")

@@ -14,8 +14,7 @@ from aiohttp.typedefs import Handler
 from pydantic import Field
 
 from billing.receipt import make_receipt
-from console.answers import USUAL_PAGE, End, Instant, Page, Query, answer, nothing_here, read_query
-from middlewares.call import CALL
+from console.answers import USUAL_PAGE, End, Instant, Page, Query, answer, nothing_here, owner_of, read_query
 from middlewares.errors import invalid
 from providers.catalogue import Catalogue
 from storage.calls import CallRow, list_calls
@@ -79,7 +78,7 @@ class BillingLog:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             page = read_query(request, CallPage)
-            rows, cursor = await self._page(_account(request), page, page.limit, page.cursor)
+            rows, cursor = await self.find_page(owner_of(request), page, page.limit, page.cursor)
             return answer({"data": [row.to_json() for row in rows], "next_cursor": cursor})
 
         return handle
@@ -88,12 +87,7 @@ class BillingLog:
         """One call with its entries, its rates and a digest."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            found = await self._database.read(find_billed_call, request.match_info["id"])
-            if found is None or found[0].account_id != _account(request):
-                raise nothing_here()
-            row, entries = found
-            book = self._catalogue().price_book()
-            return answer(make_receipt(row.to_json(), [entry.to_json() for entry in entries], book))
+            return answer(await self.find_receipt(owner_of(request), request.match_info["id"]))
 
         return handle
 
@@ -103,7 +97,7 @@ class BillingLog:
         async def handle(request: web.Request) -> web.StreamResponse:
             chosen = read_query(request, CallFilter)
             # The first page before the headers leave: what is wrong by then is told as an error.
-            rows, cursor = await self._page(_account(request), chosen, ROWS_AT_ONCE, None)
+            rows, cursor = await self.find_page(owner_of(request), chosen, ROWS_AT_ONCE, None)
             response = web.StreamResponse(
                 headers={"Content-Disposition": 'attachment; filename="billing-log.csv"', "X-Accel-Buffering": "no"}
             )
@@ -115,7 +109,7 @@ class BillingLog:
                     await _write(response, map(_cells, rows))
                     if cursor is None:
                         break
-                    rows, cursor = await self._page(_account(request), chosen, ROWS_AT_ONCE, cursor)
+                    rows, cursor = await self.find_page(owner_of(request), chosen, ROWS_AT_ONCE, cursor)
                 await response.write_eof()
             except Exception:  # noqa: BLE001 - whatever it was, half a file must not look like a whole one
                 if request.transport is not None:
@@ -124,9 +118,19 @@ class BillingLog:
 
         return handle
 
-    async def _page(
+    async def find_receipt(self, account_id: str, request_id: str) -> dict[str, Any]:
+        """The receipt of one of the account's calls. Raises a Refusal."""
+        found = await self._database.read(find_billed_call, request_id)
+        if found is None or found[0].account_id != account_id:
+            raise nothing_here()
+        row, entries = found
+        return make_receipt(row.to_json(), [entry.to_json() for entry in entries], self._catalogue().price_book())
+
+    async def find_page(
         self, account_id: str, chosen: CallFilter, limit: int, cursor: str | None
     ) -> tuple[list[CallRow], str | None]:
+        """A page of the account's calls, newest first. Raises a Refusal for what no call can have."""
+
         def read(connection: Any) -> tuple[list[CallRow], str | None]:
             return list_calls(connection, account_id, limit=limit, cursor=cursor, **chosen.clauses)
 
@@ -136,12 +140,6 @@ class BillingLog:
             raise invalid("cursor", str(error)) from None
         except ValueError as error:
             raise invalid(None, str(error)) from None
-
-
-def _account(request: web.Request) -> str:
-    account_id = request[CALL].account_id
-    assert account_id is not None, "auth comes first"
-    return account_id
 
 
 def _cells(row: CallRow) -> list[str]:

@@ -6,6 +6,7 @@ catalogue: no address can be given with it, so nothing that a caller chooses is 
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
@@ -13,9 +14,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import AfterValidator, Field
 
-from console.answers import Body, answer, nothing_here, read_body
+from console.answers import Body, answer, nothing_here, owner_of, read_body
 from console.keys import Name, manager_of
-from middlewares.call import CALL
 from middlewares.errors import Refusal, invalid
 from providers.catalogue import Catalogue
 from storage.calls import shown_instant
@@ -65,21 +65,7 @@ class OwnProviderKeys:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             account_id = manager_of(request)
-            body = await read_body(request, NewProviderKey)
-            known = self._catalogue().providers
-            if body.provider not in known:
-                raise invalid(
-                    "provider", f"there is no provider {body.provider[:60]!r} here; known are: {', '.join(known)}"
-                )
-            if not self._sealer.is_available:
-                raise Refusal(
-                    "sealing_unavailable", "provider keys cannot be stored here: the operator has set no secret key"
-                )
-            record = await self._database.run(_register, self._sealer, account_id, body, key=account_id)
-            if record is None:
-                raise invalid(None, f"an account has at most {LARGEST_NUMBER_OF_KEYS} provider keys; remove one first")
-            self._kept.forget()
-            return answer(_as_json(record), status=201)
+            return answer(await self.keep(account_id, await read_body(request, NewProviderKey)), status=201)
 
         return handle
 
@@ -87,8 +73,7 @@ class OwnProviderKeys:
         """The keys that are registered, oldest first."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            records = await self._database.read(list_provider_keys, request[CALL].account_id)
-            return answer({"data": [_as_json(record) for record in records], "next_cursor": None})
+            return answer({"data": await self.find_all(owner_of(request)), "next_cursor": None})
 
         return handle
 
@@ -97,12 +82,37 @@ class OwnProviderKeys:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             account_id, key_id = manager_of(request), request.match_info["id"]
-            if not await self._database.run(_remove, account_id, key_id, key=account_id):
-                raise nothing_here()
-            self._kept.forget()
+            await self.erase(account_id, key_id)
             return answer({"id": key_id, "removed": True})
 
         return handle
+
+    async def keep(self, account_id: str, wish: NewProviderKey) -> dict[str, Any]:
+        """Seal and keep a key. Raises a Refusal."""
+        known = self._catalogue().providers
+        if wish.provider not in known:
+            raise invalid(
+                "provider", f"there is no provider {wish.provider[:60]!r} here; known are: {', '.join(known)}"
+            )
+        if not self._sealer.is_available:
+            raise Refusal(
+                "sealing_unavailable", "provider keys cannot be stored here: the operator has set no secret key"
+            )
+        record = await self._database.run(_register, self._sealer, account_id, wish, key=account_id)
+        if record is None:
+            raise invalid(None, f"an account has at most {LARGEST_NUMBER_OF_KEYS} provider keys; remove one first")
+        self._kept.forget()
+        return _as_json(record)
+
+    async def find_all(self, account_id: str) -> builtins.list[dict[str, Any]]:
+        """The account's keys, oldest first; there are never many."""
+        return [_as_json(record) for record in await self._database.read(list_provider_keys, account_id)]
+
+    async def erase(self, account_id: str, key_id: str) -> None:
+        """Remove a key. Raises a Refusal."""
+        if not await self._database.run(_remove, account_id, key_id, key=account_id):
+            raise nothing_here()
+        self._kept.forget()
 
 
 def _register(

@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler
 from pydantic import AfterValidator, Field
 
 from billing.money import format_usd
-from console.answers import Body, Dollars, Instant, Page, answer, nothing_here, read_body, read_query
+from console.answers import Body, Dollars, Instant, Page, answer, nothing_here, owner_of, read_body, read_query
 from middlewares.body import find_model
 from middlewares.call import CALL
 from middlewares.errors import Refusal, invalid
@@ -98,12 +98,7 @@ class Keys:
         """The account's keys, newest first."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            page = read_query(request, Page)
-            account_id = request[CALL].account_id
-            try:
-                shown, cursor = await self._database.read(_page, account_id, page.limit, page.cursor, self._prefix)
-            except InvalidCursor as error:
-                raise invalid("cursor", str(error)) from None
+            shown, cursor = await self.find_page(owner_of(request), read_query(request, Page))
             return answer({"data": shown, "next_cursor": cursor})
 
         return handle
@@ -113,17 +108,7 @@ class Keys:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             account_id = manager_of(request)
-            body = await read_body(request, NewKey)
-            terms = self._change(KeyTerms(), body)
-            expires = _future(body.expires_at)
-            made = await self._database.run(
-                _create, account_id, body.name, self._prefix, expires, terms, key=account_id
-            )
-            if made is None:
-                raise invalid(
-                    None, f"an account has at most {LARGEST_NUMBER_OF_KEYS} keys; revoke one that is not needed"
-                )
-            shown, key = made
+            shown, key = await self.make(account_id, await read_body(request, NewKey))
             return answer({**shown, "key": key}, status=201)
 
         return handle
@@ -133,20 +118,7 @@ class Keys:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             account_id, key_id = manager_of(request), request.match_info["id"]
-            body = await read_body(request, KeyChange)
-            record = await self._database.read(_own_key, account_id, key_id)
-            if record is None:
-                raise nothing_here()
-            terms = self._change(record.terms, body)
-            changed = {
-                "name": body.name or record.name,
-                "expires": _future(body.expires_at) if "expires_at" in body.model_fields_set else record.expires,
-                "terms": terms,
-                "known": await self._known(record, terms),
-            }
-            shown = await self._database.run(_change, account_id, key_id, changed, self._prefix, key=account_id)
-            self._ring.forget()
-            return answer(shown)
+            return answer(await self.alter(account_id, key_id, await read_body(request, KeyChange)))
 
         return handle
 
@@ -155,15 +127,57 @@ class Keys:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             call, key_id = request[CALL], request.match_info["id"]
-            account_id = call.account_id if key_id == call.key_id else manager_of(request)
-            assert account_id is not None, "auth comes first"
-            shown = await self._database.run(_revoke, account_id, key_id, self._prefix, key=account_id)
-            if shown is None:
-                raise nothing_here()
-            await self._ring.forget_everywhere()
-            return answer(shown)
+            account_id = owner_of(request) if key_id == call.key_id else manager_of(request)
+            return answer(await self.end(account_id, key_id))
 
         return handle
+
+    async def find_page(self, account_id: str, page: Page) -> tuple[list[dict[str, Any]], str | None]:
+        """A page of the account's keys. Raises a Refusal for a cursor that is none."""
+        try:
+            return await self._database.read(_page, account_id, page.limit, page.cursor, self._prefix)
+        except InvalidCursor as error:
+            raise invalid("cursor", str(error)) from None
+
+    async def find(self, account_id: str, key_id: str) -> dict[str, Any]:
+        """One key of the account's. Raises a Refusal."""
+        record = await self._database.read(_own_key, account_id, key_id)
+        if record is None:
+            raise nothing_here()
+        return await self._database.read(key_as_json, record, self._prefix, now_microseconds())
+
+    async def make(self, account_id: str, wish: NewKey) -> tuple[dict[str, Any], str]:
+        """A new key: what is shown of it later, and the key itself. Raises a Refusal."""
+        terms = self._change(KeyTerms(), wish)
+        expires = _future(wish.expires_at)
+        made = await self._database.run(_create, account_id, wish.name, self._prefix, expires, terms, key=account_id)
+        if made is None:
+            raise invalid(None, f"an account has at most {LARGEST_NUMBER_OF_KEYS} keys; revoke one that is not needed")
+        return made
+
+    async def alter(self, account_id: str, key_id: str, wish: KeyChange) -> dict[str, Any]:
+        """Change what is said of a key, and leave the rest. Raises a Refusal."""
+        record = await self._database.read(_own_key, account_id, key_id)
+        if record is None:
+            raise nothing_here()
+        terms = self._change(record.terms, wish)
+        changed = {
+            "name": wish.name or record.name,
+            "expires": _future(wish.expires_at) if "expires_at" in wish.model_fields_set else record.expires,
+            "terms": terms,
+            "known": await self._known(record, terms),
+        }
+        shown = await self._database.run(_change, account_id, key_id, changed, self._prefix, key=account_id)
+        self._ring.forget()
+        return shown
+
+    async def end(self, account_id: str, key_id: str) -> dict[str, Any]:
+        """Revoke a key; returns when every gateway that shares the books refuses it. Raises a Refusal."""
+        shown = await self._database.run(_revoke, account_id, key_id, self._prefix, key=account_id)
+        if shown is None:
+            raise nothing_here()
+        await self._ring.forget_everywhere()
+        return shown
 
     async def _known(self, record: KeyRecord, terms: KeyTerms) -> tuple[int, int]:
         """When the days end that are final, and what the key spent on those of the window of now."""

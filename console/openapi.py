@@ -22,6 +22,8 @@ from console.billing_log import CallFilter, CallPage
 from console.byok import NewProviderKey
 from console.keys import KeyChange, NewKey
 from console.openrouter import GenerationQuery
+from console.recharge_requests import NewRecharge
+from console.recharge_routes import RechargePage
 from console.shapes import (
     Anything,
     BalanceShape,
@@ -34,10 +36,11 @@ from console.shapes import (
     KeyShape,
     Listed,
     NewKeyShape,
-    NewRechargeShape,
     OpenRouterKeyShape,
     ProviderKeyShape,
     ReceiptShape,
+    RechargeShape,
+    RefundedShape,
     RemovedShape,
     UsageShape,
 )
@@ -50,6 +53,8 @@ from console.sign_in_routes import (
     SessionShape,
     SignedOutShape,
 )
+from console.support_shapes import AnnouncementShape, TicketShape
+from console.tickets import NewTicket, TicketPage
 from console.usage import Range
 from middlewares.body import known_fields
 from middlewares.errors import CODES
@@ -116,10 +121,16 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/v1/user/keys"): Operation("A new key", NewKeyShape, status=201, body=NewKey),
     ("PATCH", "/v1/user/keys/{id}"): Operation("Change a key", KeyShape, body=KeyChange),
     ("DELETE", "/v1/user/keys/{id}"): Operation("Revoke a key for good", KeyShape),
-    ("POST", "/v1/user/credits"): Operation("Recharge: a page to pay on", CheckoutShape, body=NewRechargeShape),
-    ("GET", "/v1/user/recharges"): Operation("Recharges, newest first", Anything, query=Page),
-    ("GET", "/v1/user/recharges/{id}"): Operation("One recharge; asks Stripe whether it is paid", Anything),
-    ("POST", "/v1/user/recharges/{id}/refund"): Operation("Give back what is left of a recharge", Anything),
+    ("POST", "/v1/user/credits"): Operation("Recharge: a page to pay on", CheckoutShape, body=NewRecharge),
+    ("GET", "/v1/user/recharges"): Operation("Recharges, newest first", Listed[RechargeShape], query=RechargePage),
+    ("GET", "/v1/user/recharges/{id}"): Operation("One recharge; asks Stripe whether it is paid", RechargeShape),
+    ("POST", "/v1/user/recharges/{id}/refund"): Operation("Give back what is left of a recharge", RefundedShape),
+    ("POST", "/v1/user/tickets"): Operation("A support ticket", TicketShape, status=201, body=NewTicket),
+    ("GET", "/v1/user/tickets"): Operation("Tickets, newest first", Listed[TicketShape], query=TicketPage),
+    ("GET", "/v1/user/tickets/{id}"): Operation("One ticket", TicketShape),
+    ("GET", "/v1/announcements"): Operation(
+        "What is announced now", Listed[AnnouncementShape], query=Page, needs_key=False
+    ),
     ("POST", WEBHOOK): Operation("For Stripe alone", Anything, needs_key=False),
     ("POST", "/v1/auth/email"): Operation(
         "Mail a link that signs in, or up", SentShape, status=202, body=LinkWish, needs_key=False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -16,23 +15,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from console.balance import show_balance
-from console.billing_log import BillingLog
-from console.byok import OwnProviderKeys
-from console.keys import Keys
 from console.limits import limits
 from console.openapi import PATH as OPENAPI
 from console.openapi import show_openapi
 from console.openrouter import show_credits, show_generation, show_key
+from console.services import Parts, Services
 from console.usage import show_usage
 from middlewares.auth import auth, auth_or_session
-from middlewares.sessions import Sessions
-from providers.catalogue import Catalogue
-from storage.database import Database
-from storage.key_changes import KeyUses
-from storage.keys import KeyRing
-from storage.provider_keys import ProviderKeys
-from storage.sealing import Sealer
-from storage.usage import UsageSums
 
 ROUTES: Final = (
     ("GET", "/v1/user/balance"),
@@ -47,6 +36,9 @@ ROUTES: Final = (
     ("POST", "/v1/user/keys"),
     ("PATCH", "/v1/user/keys/{id}"),
     ("DELETE", "/v1/user/keys/{id}"),
+    ("POST", "/v1/user/tickets"),
+    ("GET", "/v1/user/tickets"),
+    ("GET", "/v1/user/tickets/{id}"),
     ("GET", "/v1/key"),
     ("GET", "/v1/credits"),
     ("GET", "/v1/generation"),
@@ -55,36 +47,20 @@ ROUTES: Final = (
 USER: Final = "/v1/user/"
 """What is asked of an account, by a key or by somebody who is signed in; the rest is for programs."""
 
+ANNOUNCEMENTS: Final = ("GET", "/v1/announcements")
+
 _PRIVATE: Final = web.RequestKey("private", bool)
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the account plane is made of: the gateway's own parts, and the settings it needs."""
-
-    database: Database
-    keys: KeyRing
-    uses: KeyUses
-    sealer: Sealer
-    provider_keys: ProviderKeys
-    catalogue: Callable[[], Catalogue]
-    key_prefix: str
-    expiry_and_refund_days: Callable[[], tuple[int, int]]
-    sessions: Sessions
-
-
-def account_handlers(parts: Parts) -> dict[tuple[str, str], Handler]:
+def account_handlers(parts: Parts, services: Services) -> dict[tuple[str, str], Handler]:
     """What answers each of ROUTES, once the caller is known."""
-    sums = UsageSums(parts.database)
-    keys = Keys(parts.database, sums, parts.keys, parts.key_prefix, parts.catalogue)
-    calls = BillingLog(parts.database, parts.catalogue)
-    own = OwnProviderKeys(parts.database, parts.sealer, parts.provider_keys, parts.catalogue)
+    keys, calls, own, tickets = services.keys, services.calls, services.own, services.tickets
     handlers = (
         show_balance(parts.database, parts.expiry_and_refund_days),
         calls.page(),
         calls.csv(),
         calls.receipt(),
-        show_usage(sums),
+        show_usage(services.sums),
         own.register(),
         own.list(),
         own.remove(),
@@ -92,15 +68,20 @@ def account_handlers(parts: Parts) -> dict[tuple[str, str], Handler]:
         keys.create(),
         keys.change(),
         keys.revoke(),
-        show_key(parts.database, sums, parts.key_prefix),
+        tickets.create(),
+        tickets.page(),
+        tickets.show(),
+        show_key(parts.database, services.sums, parts.key_prefix),
         show_credits(parts.database),
         show_generation(parts.database),
     )
     return dict(zip(ROUTES, handlers, strict=True))
 
 
-def add_account_plane(application: web.Application, bases: Iterable[str], parts: Parts) -> Callable[[Handler], Handler]:
-    """Serve the account plane under each of ``bases`` (``/v1``), and the description of the whole API.
+def add_account_plane(
+    application: web.Application, bases: Iterable[str], parts: Parts, services: Services
+) -> Callable[[Handler], Handler]:
+    """Serve the account plane under each of ``bases`` (``/v1``), the announcements, and the description of the whole API.
 
     Returns what puts the plane's guards around a handler, for routes that belong to it and are made elsewhere.
     """
@@ -109,12 +90,13 @@ def add_account_plane(application: web.Application, bases: Iterable[str], parts:
     with_key = (auth(parts.keys, parts.uses), limited)
     guarded = [
         (method, path.removeprefix("/v1"), guard(handler, guards if path.startswith(USER) else with_key))
-        for (method, path), handler in account_handlers(parts).items()
+        for (method, path), handler in account_handlers(parts, services).items()
     ]
     application.router.add_get(OPENAPI, show_openapi(importlib.metadata.version("find-token")))
     for base in bases:
         for method, path, handler in guarded:
             application.router.add_route(method, base + path, handler)
+        application.router.add_get(base + ANNOUNCEMENTS[1].removeprefix("/v1"), services.announcements.page())
     application.on_response_prepare.append(_keep_private)
     return partial(guard, guards=guards)
 
@@ -133,5 +115,5 @@ def guard(handler: Handler, guards: Iterable[Middleware]) -> Handler:
 
 
 async def _keep_private(request: web.Request, response: web.StreamResponse) -> None:
-    if request.get(_PRIVATE):
+    if request.get(_PRIVATE) or "/v1/user/" in request.path:
         response.headers["Cache-Control"] = "private, no-store"

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from pydantic import Field
 
 from billing.money import format_usd
 from billing.recharges import UNITS_PER_CENT
 from billing.values import named_value
-from console.bodies import read_body
+from console.answers import Page, answer, owner_of, read_body, read_query
 from console.payments import Payments, PaymentsUnavailable
 from console.recharge_desk import RechargeDesk
-from console.recharge_requests import read_page, read_wish, write_cursor
-from middlewares.call import CALL
-from middlewares.errors import Refusal
+from console.recharge_requests import NewRecharge, RechargeWish, allow_wish
+from middlewares.errors import Refusal, invalid
 from storage.accounts import UnknownAccount
+from storage.cursors import InvalidCursor
 from storage.database import Connection, Database
 from storage.identifiers import iso_instant, now_microseconds
 from storage.lots import read_credits
 from storage.payments import read_facts
-from storage.recharges import Recharge, find_recharge, list_recharges
+from storage.recharges import Recharge, find_recharge, page_recharges
 from storage.refunds import NothingRefundable, RefundRow, list_refunds, refundable
 
-MAX_BODY_BYTES = 65_536
+LARGEST_PAGE: Final = 100
+USUAL_PAGE: Final = 20
 
 
 @named_value
@@ -39,70 +40,112 @@ class RechargeView:
     refunds: tuple[RefundRow, ...]
 
 
-def post_credits(desk: RechargeDesk, payments: Payments) -> Handler:
-    """Open a recharge; answers with the page to pay on."""
+class RechargePage(Page):
+    """Which page of the history."""
 
-    async def handle(request: web.Request) -> web.StreamResponse:
-        _must_be_on(payments)
-        rules = desk.rules()
-        body = await read_body(request, MAX_BODY_BYTES)
-        wish = read_wish(body, rules.minimum, rules.maximum, rules.return_hosts)
+    limit: int = Field(default=USUAL_PAGE, ge=1, le=LARGEST_PAGE, description="How many rows at most.")
+
+
+class Recharges:
+    """What an account holder can do about recharges, and the routes that do it."""
+
+    def __init__(self, desk: RechargeDesk, database: Database, payments: Payments) -> None:
+        self.rules = desk.rules
+        self._desk = desk
+        self._database = database
+        self._payments = payments
+
+    @property
+    def on(self) -> bool:
+        """Whether this gateway takes payments."""
+        return self._payments.on
+
+    async def open(self, account_id: str, wish: RechargeWish) -> tuple[str, str]:
+        """Open a recharge: its id, and the page to pay on. Raises a Refusal."""
+        self._must_be_on()
         try:
-            recharge_id, url = await desk.open(_owner(request), wish)
+            return await self._desk.open(account_id, wish)
         except PaymentsUnavailable:
-            raise _unavailable() from None
+            raise Refusal(
+                "payments_unavailable", "Stripe cannot be reached at the moment; nothing was charged, try again"
+            ) from None
         except UnknownAccount:
             raise Refusal("account_deactivated", "this account is deactivated") from None
-        return _json({"recharge_id": recharge_id, "checkout_url": url})
 
-    return handle
-
-
-def get_recharges(desk: RechargeDesk, database: Database) -> Handler:
-    """The history, newest first, a page at a time."""
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        limit, before = read_page(request.query.get("limit"), request.query.get("cursor"))
-        window = desk.rules().refund_window_days
-        views = await database.read(_page, _owner(request), limit + 1, before, window, now_microseconds())
-        shown = views[:limit]
-        last = shown[-1].recharge if len(views) > limit else None
-        return _json(
-            {
-                "data": [view_as_json(view) for view in shown],
-                "next_cursor": None if last is None else write_cursor(last.created, last.id),
-            }
-        )
-
-    return handle
-
-
-def get_recharge(desk: RechargeDesk, database: Database) -> Handler:
-    """One recharge; Stripe is asked first where it may have been paid, so that whoever returns from paying has credit."""
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        recharge = await desk.look(await _find(request, database))
-        view = await database.read(_view, recharge.id, desk.rules().refund_window_days, now_microseconds())
-        return _json(view_as_json(view))
-
-    return handle
-
-
-def post_refund(desk: RechargeDesk, database: Database, payments: Payments) -> Handler:
-    """Give back the unspent part of a recharge."""
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        recharge = await _find(request, database)
-        _must_be_on(payments)
+    async def find_page(self, account_id: str, page: Page) -> tuple[list[dict[str, Any]], str | None]:
+        """A page of the history, newest first. Raises a Refusal for a cursor that is none."""
+        window = self.rules().refund_window_days
         try:
-            refund = await desk.refund(recharge, "owner")
+            return await self._database.read(_page, account_id, page.limit, page.cursor, window, now_microseconds())
+        except InvalidCursor as error:
+            raise invalid("cursor", str(error)) from None
+
+    async def look(self, account_id: str, recharge_id: str) -> dict[str, Any]:
+        """One recharge; Stripe is asked first where it may have been paid, so that whoever returns from paying has credit."""
+        recharge = await self._desk.look(await self._find(account_id, recharge_id))
+        view = await self._database.read(_view, recharge.id, self.rules().refund_window_days, now_microseconds())
+        return view_as_json(view)
+
+    async def refund(self, account_id: str, recharge_id: str) -> dict[str, Any]:
+        """Give back the unspent part of a recharge. Raises a Refusal."""
+        recharge = await self._find(account_id, recharge_id)
+        self._must_be_on()
+        try:
+            refund = await self._desk.refund(recharge, "owner")
         except NothingRefundable as error:
             raise Refusal("not_refundable", str(error)) from None
         if refund.status == "failed":
             raise Refusal("not_refundable", "Stripe refused this refund; its amount is in your balance again")
-        return _json({"recharge_id": recharge.id, **refund_as_json(refund)})
+        return {"recharge_id": recharge.id, **refund_as_json(refund)}
 
-    return handle
+    def post_credits(self) -> Handler:
+        """Open a recharge; answers with the page to pay on."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            self._must_be_on()
+            rules = self.rules()
+            asked = await read_body(request, NewRecharge)
+            wish = allow_wish(asked, rules.minimum, rules.maximum, rules.return_hosts)
+            recharge_id, url = await self.open(owner_of(request), wish)
+            return answer({"recharge_id": recharge_id, "checkout_url": url})
+
+        return handle
+
+    def get_recharges(self) -> Handler:
+        """The history, newest first, a page at a time."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            shown, cursor = await self.find_page(owner_of(request), read_query(request, RechargePage))
+            return answer({"data": shown, "next_cursor": cursor})
+
+        return handle
+
+    def get_recharge(self) -> Handler:
+        """One recharge."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return answer(await self.look(owner_of(request), request.match_info["id"]))
+
+        return handle
+
+    def post_refund(self) -> Handler:
+        """Give back the unspent part of a recharge."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return answer(await self.refund(owner_of(request), request.match_info["id"]))
+
+        return handle
+
+    async def _find(self, account_id: str, recharge_id: str) -> Recharge:
+        """The account's recharge of this id; the same refusal whether it is another's or nobody's."""
+        recharge = await self._database.read(find_recharge, recharge_id, account_id)
+        if recharge is None:
+            raise Refusal("not_found", "there is no such recharge")
+        return recharge
+
+    def _must_be_on(self) -> None:
+        if not self._payments.on:
+            raise Refusal("payments_off", "this gateway takes no payments: its operator has not set up Stripe")
 
 
 def view_as_json(view: RechargeView) -> dict[str, Any]:
@@ -155,41 +198,13 @@ def view_of(connection: Connection, recharge: Recharge, window_days: int, now: i
 
 
 def _page(
-    connection: Connection, account_id: str, limit: int, before: tuple[int, str] | None, window_days: int, now: int
-) -> list[RechargeView]:
-    found = list_recharges(connection, account_id, limit=limit, **({} if before is None else {"before": before}))
-    return [view_of(connection, recharge, window_days, now) for recharge in found]
+    connection: Connection, account_id: str, limit: int, cursor: str | None, window_days: int, now: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    found, following = page_recharges(connection, account_id, limit=limit, cursor=cursor)
+    return [view_as_json(view_of(connection, recharge, window_days, now)) for recharge in found], following
 
 
 def _view(connection: Connection, recharge_id: str, window_days: int, now: int) -> RechargeView:
     recharge = find_recharge(connection, recharge_id)
     assert recharge is not None, "recharges are never deleted"
     return view_of(connection, recharge, window_days, now)
-
-
-async def _find(request: web.Request, database: Database) -> Recharge:
-    """The recharge that the path names, if it is the caller's; the same refusal whether it is another's or nobody's."""
-    recharge = await database.read(find_recharge, request.match_info["id"], _owner(request))
-    if recharge is None:
-        raise Refusal("not_found", "there is no such recharge")
-    return recharge
-
-
-def _owner(request: web.Request) -> str:
-    account_id = request[CALL].account_id
-    assert account_id is not None, "auth comes first"
-    return account_id
-
-
-def _must_be_on(payments: Payments) -> None:
-    if not payments.on:
-        raise Refusal("payments_off", "this gateway takes no payments: its operator has not set up Stripe")
-
-
-def _unavailable() -> Refusal:
-    return Refusal("payments_unavailable", "Stripe cannot be reached at the moment; nothing was charged, try again")
-
-
-def _json(answer: dict[str, Any]) -> web.Response:
-    headers = {"Cache-Control": "no-store"}
-    return web.Response(body=json.dumps(answer).encode(), content_type="application/json", headers=headers)

@@ -313,19 +313,43 @@ class GenerationShape(Shape):
     provider_responses: list[ProviderResponseShape]
 
 
-class NewRechargeShape(Shape):
-    """A recharge to be paid: dollars with at most two decimals, and where the payment page sends its visitor back."""
-
-    amount: float
-    success_url: str
-    cancel_url: str
-
-
 class CheckoutShape(Shape):
     """A recharge that was opened, and the page to pay it on."""
 
     recharge_id: str
     checkout_url: str
+
+
+class RefundShape(Shape):
+    """A refund of a recharge."""
+
+    refund_id: str
+    amount: Usd
+    status: Literal["pending", "succeeded", "failed"]
+    created: When
+
+
+class RefundedShape(RefundShape):
+    """The same, with the recharge it is of."""
+
+    recharge_id: str
+
+
+class RechargeShape(Shape):
+    """A recharge, and what may be refunded of it until when."""
+
+    recharge_id: str
+    status: str
+    amount: Usd
+    charged: Usd
+    credited: Usd
+    refunded: Usd
+    currency: Literal["USD"]
+    created: When
+    paid: When | None
+    refundable: Usd
+    refundable_until: When | None
+    refunds: list[RefundShape]
 
 
 class ErrorFacts(BaseModel):

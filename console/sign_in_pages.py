@@ -14,13 +14,13 @@ from urllib.parse import parse_qs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from console.answers import LARGEST_BODY_BYTES
-from console.bodies import read_body
+from console.answers import BODY_SECONDS, LARGEST_BODY_BYTES
 from console.google import CALLBACK_PATH, Google, GoogleRefused, GoogleUnavailable, Journey
 from console.page import page, see_other, text
 from console.post_office import LINK_PATH, SIGN_IN_PATH
 from console.sign_in_desk import SignInDesk
 from console.sign_in_routes import keep_signed_in
+from middlewares.body import read_bytes
 from middlewares.errors import Refusal, invalid
 from middlewares.sessions import COOKIE
 
@@ -228,7 +228,7 @@ async def read_form(request: web.Request) -> dict[str, str]:
     """The fields of a form that a page of ours has sent. Raises a Refusal for anything else."""
     if request.content_type != "application/x-www-form-urlencoded":
         raise Refusal("unsupported_media_type", "expected a form")
-    body = await read_body(request, LARGEST_BODY_BYTES)
+    body = await read_bytes(request, LARGEST_BODY_BYTES, BODY_SECONDS)
     try:
         fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError:

@@ -11,8 +11,7 @@ from aiohttp.typedefs import Handler
 from pydantic import Field
 
 from billing.money import format_usd
-from console.answers import Query, answer, read_query
-from middlewares.call import CALL
+from console.answers import Query, answer, owner_of, read_query
 from middlewares.errors import invalid
 from storage.identifiers import now_microseconds
 from storage.usage import DAY_MICROSECONDS, UsageSums, Used
@@ -35,27 +34,27 @@ def show_usage(sums: UsageSums) -> Handler:
     """The account's usage."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        chosen = read_query(request, Range)
-        account_id = request[CALL].account_id
-        assert account_id is not None, "auth comes first"
-        now = now_microseconds()
-        last = chosen.to or _EPOCH + timedelta(days=now // DAY_MICROSECONDS)
-        first = chosen.from_ or max(last, _EPOCH + timedelta(days=USUAL_DAYS)) - timedelta(days=USUAL_DAYS - 1)
-        if not 0 <= (last - first).days < LARGEST_RANGE_DAYS:
-            raise invalid("from", f"a range is one to {LARGEST_RANGE_DAYS} days, from before to")
-        used = await sums.find(account_id, (first - _EPOCH).days, (last - _EPOCH).days + 1, now)
-        return answer(
-            {
-                "from": first.isoformat(),
-                "to": last.isoformat(),
-                "totals": _sum(used),
-                "by_day": _grouped(used, "day", lambda one: (_EPOCH + timedelta(days=one.day)).isoformat()),
-                "by_model": _grouped(used, "model", lambda one: one.model),
-                "by_key": _grouped(used, "key_id", lambda one: one.key_id),
-            }
-        )
+        return answer(await find_usage(sums, owner_of(request), read_query(request, Range)))
 
     return handle
+
+
+async def find_usage(sums: UsageSums, account_id: str, chosen: Range) -> dict[str, Any]:
+    """The account's usage of a range of days. Raises a Refusal for a range that is none, or too long."""
+    now = now_microseconds()
+    last = chosen.to or _EPOCH + timedelta(days=now // DAY_MICROSECONDS)
+    first = chosen.from_ or max(last, _EPOCH + timedelta(days=USUAL_DAYS)) - timedelta(days=USUAL_DAYS - 1)
+    if not 0 <= (last - first).days < LARGEST_RANGE_DAYS:
+        raise invalid("from", f"a range is one to {LARGEST_RANGE_DAYS} days, from before to")
+    used = await sums.find(account_id, (first - _EPOCH).days, (last - _EPOCH).days + 1, now)
+    return {
+        "from": first.isoformat(),
+        "to": last.isoformat(),
+        "totals": _sum(used),
+        "by_day": _grouped(used, "day", lambda one: (_EPOCH + timedelta(days=one.day)).isoformat()),
+        "by_model": _grouped(used, "model", lambda one: one.model),
+        "by_key": _grouped(used, "key_id", lambda one: one.key_id),
+    }
 
 
 def _grouped(used: Iterable[Used], name: str, group: Callable[[Used], str | None]) -> list[dict[str, Any]]:

@@ -16,16 +16,17 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from billing.values import value
-from console.bodies import read_body
 from console.payments import InvalidSignature, Payments
 from console.recharge_desk import RechargeDesk
 from console.stripe_events import READERS, Unreadable, read_event
 from metrics.instruments import Instruments
+from middlewares.body import read_bytes
 from middlewares.errors import Refusal
 from storage.connection import StorageUnavailable
 from storage.payments import Event
 
 MAX_BODY_BYTES: Final = 1_048_576
+BODY_SECONDS: Final = 10.0
 LONGEST_HEADER: Final = 4_096
 OTHER: Final = "other"
 WARNING_SECONDS: Final = 60.0
@@ -74,7 +75,7 @@ async def _take(request: web.Request, desk: RechargeDesk, payments: Payments) ->
     headers = request.headers.getall("Stripe-Signature", [])
     if len(headers) != 1 or not 0 < len(headers[0]) <= LONGEST_HEADER:
         raise InvalidSignature("there is no single header Stripe-Signature")
-    body = await read_body(request, MAX_BODY_BYTES)
+    body = await read_bytes(request, MAX_BODY_BYTES, BODY_SECONDS)
     payments.verify(body, headers[0])
     try:
         event = json.loads(body)

@@ -13,8 +13,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from billing.money import format_usd
+from console.plane import ANNOUNCEMENTS, add_account_plane
 from console.plane import ROUTES as ACCOUNT_ROUTES
-from console.plane import Parts, add_account_plane
+from console.services import Parts, Services
 from metrics.instruments import Instruments
 from middlewares.auth import auth
 from middlewares.body import body
@@ -101,6 +102,7 @@ ROUTES: Final = (
     ("GET", "/v1/models/{id}"),
     ("GET", "/v1/models/{id}/endpoints"),
     *ACCOUNT_ROUTES,
+    ANNOUNCEMENTS,
     ("GET", "/openapi.json"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
@@ -240,7 +242,8 @@ class Gateway:
             application.router.add_get(f"{base}/models", models)
             application.router.add_get(base + "/models/{id:.+}/endpoints", endpoints)
             application.router.add_get(base + "/models/{id:.+}", model)
-        guard = add_account_plane(application, BASES, self._account_parts())
+        parts = self._account_parts()
+        guard = add_account_plane(application, BASES, parts, Services(parts))
         self._payments.add_routes(application, BASES, guard)
         self.sign_in.add_routes(application, BASES, guard)
         return application

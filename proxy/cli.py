@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from proxy import credit_commands, key_commands
+from proxy.announce_commands import announce
 from proxy.answers import account_as_json, key_as_json, plain, summary_as_json
 from proxy.command_line import (
     CommandFailed,
@@ -25,6 +26,7 @@ from proxy.recharge_commands import recharges
 from proxy.reload_commands import config, reload
 from proxy.report_commands import report
 from proxy.status_commands import status
+from proxy.ticket_commands import tickets
 
 LATEST_CALLS = 10
 
@@ -175,6 +177,8 @@ main.add_command(recharges)
 main.add_command(prices)
 main.add_command(reload)
 main.add_command(config)
+main.add_command(announce)
+main.add_command(tickets)
 
 
 # --- accounts and keys --------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 from billing.money import parse_usd
 from console.payments import Payments
 from console.recharge_desk import RechargeDesk, RechargeRules
-from console.recharge_routes import get_recharge, get_recharges, post_credits, post_refund
+from console.recharge_routes import Recharges
 from console.webhooks import stripe_webhook
 from metrics.instruments import Instruments
 from proxy.settings import Settings
@@ -36,25 +36,25 @@ class PaymentPlane:
     def __init__(self, settings: Callable[[], Settings], database: Database, instruments: Instruments) -> None:
         self.payments = payments_of(settings())
         self.desk = RechargeDesk(database, self.payments, lambda: rules_of(settings()), instruments)
-        self._database = database
+        self.recharges = Recharges(self.desk, database, self.payments)
         self._instruments = instruments
 
     def add_routes(
         self, application: web.Application, bases: Sequence[str], guard: Callable[[Handler], Handler]
     ) -> None:
         """The customers' routes under each base, behind the account plane's ``guard``, and the webhook."""
-        desk, database, payments = self.desk, self._database, self.payments
+        recharges = self.recharges
         handlers = (
-            post_credits(desk, payments),
-            get_recharges(desk, database),
-            get_recharge(desk, database),
-            post_refund(desk, database, payments),
+            recharges.post_credits(),
+            recharges.get_recharges(),
+            recharges.get_recharge(),
+            recharges.post_refund(),
         )
         for (method, path), handler in zip(USER_ROUTES, handlers, strict=True):
             guarded = guard(handler)
             for base in bases:
                 application.router.add_route(method, base + path.removeprefix("/v1"), guarded)
-        application.router.add_post(WEBHOOK_PATH, stripe_webhook(desk, payments, self._instruments))
+        application.router.add_post(WEBHOOK_PATH, stripe_webhook(self.desk, self.payments, self._instruments))
 
 
 def payments_of(settings: Settings) -> Payments:

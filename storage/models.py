@@ -20,6 +20,7 @@ from peewee import (
 )
 
 from storage.people_models import PEOPLE_TABLES
+from storage.support_models import SUPPORT_TABLES
 
 
 class Account(Model):
@@ -376,4 +377,5 @@ TABLES: tuple[type[Model], ...] = (
     Dispute,
     StripeEvent,
     *PEOPLE_TABLES,
+    *SUPPORT_TABLES,
 )

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from billing.money import Money
 from storage.accounts import UnknownAccount
+from storage.cursors import can_be_stored, read_cursor, write_cursor
 from storage.database import Connection
 
 Status = Literal["created", "open", "processing", "paid", "expired", "failed"]
@@ -89,6 +90,8 @@ def fail_recharge(connection: Connection, recharge_id: str) -> None:
 
 def find_recharge(connection: Connection, recharge_id: str, account_id: str | None = None) -> Recharge | None:
     """The recharge with this id, or None; also for one of another account than `account_id`, where that is given."""
+    if not can_be_stored(recharge_id):
+        return None
     found = recharge_of(connection.execute(_BY_ID, (recharge_id,)).fetchone())
     return None if found is not None and account_id not in (None, found.account_id) else found
 
@@ -103,13 +106,22 @@ def find_by_payment(connection: Connection, payment_intent: str) -> Recharge | N
     return recharge_of(connection.execute(_BY_PAYMENT, (payment_intent,)).fetchone())
 
 
-def list_recharges(
-    connection: Connection, account_id: str, *, limit: int, before: tuple[int, str] = (_LATEST, "")
-) -> list[Recharge]:
-    """An account's recharges, newest first, those before an instant and id."""
-    created, last_id = before
-    rows = connection.execute(_PAGE, (account_id, created, created, last_id, limit)).fetchall()
-    return [Recharge(*row) for row in rows]
+def list_recharges(connection: Connection, account_id: str, *, limit: int) -> list[Recharge]:
+    """An account's last recharges, newest first."""
+    return page_recharges(connection, account_id, limit=limit)[0]
+
+
+def page_recharges(
+    connection: Connection, account_id: str, *, limit: int, cursor: str | None = None
+) -> tuple[list[Recharge], str | None]:
+    """A page of an account's recharges, newest first, and the cursor of the next, None after the last.
+
+    Raises InvalidCursor.
+    """
+    created, last_id = (_LATEST, "") if cursor is None else read_cursor(cursor)
+    rows = connection.execute(_PAGE, (account_id, created, created, last_id, limit + 1)).fetchall()
+    page = [Recharge(*row) for row in rows[:limit]]
+    return page, write_cursor(page[-1].created, page[-1].id) if len(rows) > limit else None
 
 
 def find_unheard(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.paying import Shop
+from console.shapes import Listed, RechargeShape
+from tests.paying import RETURN_URL, Shop
 
 
 async def test_the_history_page_by_page(shop: Shop) -> None:
@@ -28,6 +29,8 @@ async def test_a_paid_recharge_is_shown_whole(shop: Shop) -> None:
     reply = await shop.ask("GET", f"/recharges/{recharge_id}")
 
     shown = reply.json
+    RechargeShape.model_validate_json(reply.body, strict=True)
+    Listed[RechargeShape].model_validate_json((await shop.ask("GET", "/recharges")).body, strict=True)
     instants = {name: shown.pop(name) for name in ("created", "paid", "refundable_until")}
     assert {
         "recharge_id": recharge_id,
@@ -42,6 +45,23 @@ async def test_a_paid_recharge_is_shown_whole(shop: Shop) -> None:
     } == shown
     assert all(text.endswith("Z") for text in instants.values())
     assert "private, no-store" == reply.headers["Cache-Control"]
+
+
+async def test_errors_are_kept_by_nobody(shop: Shop) -> None:
+    """Whatever is wrong: the body, a parameter, the page, the recharge, the address."""
+    for method, path, body, status in (
+        ("POST", "/credits", b"{", 400),
+        ("POST", "/credits", {"amount": 1, "success_url": RETURN_URL, "cancel_url": RETURN_URL}, 400),
+        ("GET", "/recharges?limit=101", None, 400),
+        ("GET", "/recharges?cursor=x", None, 400),
+        ("GET", "/recharges/recharge_none", None, 404),
+        ("POST", "/recharges/recharge_none/refund", None, 404),
+        ("GET", "/nothing", None, 404),
+        ("PUT", "/recharges", None, 405),
+    ):
+        reply = await shop.ask(method, path, body)
+        assert status == reply.status, reply.body
+        assert "private, no-store" == reply.headers["Cache-Control"], path
 
 
 async def test_both_bases_and_no_key(shop: Shop) -> None:

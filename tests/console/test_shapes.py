@@ -17,6 +17,7 @@ BODIES: dict[str, Any] = {
     "/v1/user/keys": {"name": "x", "spend_limit": "1.5", "spend_limit_reset": "weekly", "allowed_models": ["lonely"]},
     "/v1/user/keys/{id}": {"requests_per_minute": 5, "expires_at": "2100-01-01"},
     "/v1/user/byok/register": {"provider": "beta", "api_key": "0123456789", "name": "x"},
+    "/v1/user/tickets": {"subject": "x", "message": "y"},
 }
 
 
@@ -31,6 +32,8 @@ async def test_answers_are_as_described(plane: Gateway, ask: Any) -> None:
     for fields in ({}, {"stream": True}, OWN):
         assert 200 == (await plane.chat(**fields)).status
     request_id = ids["/v1/user/billing-logs/{id}"] = plane.rows()[0].request_id
+    ticket = {**BODIES["/v1/user/tickets"], "request_id": request_id}
+    ids["/v1/user/tickets/{id}"] = (await ask("POST", "/v1/user/tickets", ticket)).json["id"]
 
     for debt in (False, True):
         if debt:

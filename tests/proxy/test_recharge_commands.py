@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -10,10 +11,15 @@ from click.testing import CliRunner
 
 from proxy.cli import main
 from storage.accounts import create_account
+from storage.audit import audit
 from storage.database import open_database
 from storage.migrating import migrate
 from storage.payments import Event, hear_session
 from storage.recharges import find_recharge
+from tests.fakes.raw_upstream import RawUpstream
+from tests.fakes.stripe import API_KEY
+from tests.gateway import book
+from tests.paying import Shop, running_shop
 from tests.storage.test_payments import opened, paid
 
 
@@ -55,3 +61,45 @@ def test_unmatched(config: str) -> None:
 
     assert "evt_9" in text
     assert ["cs_1"] == [row["subject"] for row in rows]
+
+
+async def test_refund(sqlite_database_url: str, alpha: RawUpstream, beta: RawUpstream, tmp_path: Path) -> None:
+    """What its owner could have back goes back to the card, once; the running gateway sees it at once."""
+    async with running_shop(book(alpha.url, beta.url), sqlite_database_url) as shop:
+        await refund_twice(shop, tmp_path / "find-token.toml")
+
+
+async def refund_twice(shop: Shop, path: Path) -> None:
+    """Pay, spend a part, refund the rest by the command, and again, and what is not there."""
+    recharge_id, _ = await shop.pay(20)
+    await shop.spend(5 * 10**8)
+    path.write_text(
+        f'[storage]\ndatabase = "{shop.gateway.database_url}"\n'
+        f'[stripe]\napi_key = "{API_KEY}"\nwebhook_secret = "whsec_x"\napi_base = "{shop.stripe.url}"\n'
+    )
+
+    async def refund(name: str) -> tuple[int, str]:
+        arguments = ["--config", str(path), "--json", "recharges", "refund", name]
+        result = await asyncio.to_thread(CliRunner().invoke, main, arguments)
+        return result.exit_code, result.output
+
+    code, output = await refund(recharge_id)
+    again, same = await refund(recharge_id)
+    none, _ = await refund("recharge_none")
+
+    assert 0 == code, output
+    assert ("15", "succeeded") == tuple(json.loads(output)[name] for name in ("amount", "status"))
+    assert 0 == shop.balance().balance
+    assert (0, 1) == (again, none)
+    assert same == output
+    assert "15" == (await shop.shown(recharge_id))["refunded"]
+    with shop.gateway.database.session(snapshot=True) as connection:
+        assert [] == audit(connection)
+
+
+def test_without_stripe_nothing_is_refunded(config: str) -> None:
+    """And it says what to set."""
+    result = CliRunner().invoke(main, ["--config", config, "recharges", "refund", "recharge_1"])
+
+    assert 1 == result.exit_code
+    assert "stripe.api_key" in result.output
