@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from middlewares.call import CALL
+from middlewares.call import CALL, Call
 from middlewares.errors import Refusal
 from storage.limits import Limits, LocalLimits, Scope
 
@@ -22,14 +22,19 @@ def limits() -> Middleware:
     @web.middleware
     async def limit_rate(request: web.Request, handler: Handler) -> web.StreamResponse:
         call = request[CALL]
-        verdict = await limiter.enter((Scope(f"account:{call.account_id}", _LIMITS),), call.request_id)
-        call.limit_state = verdict.state
-        if verdict.refused_by is not None:
-            raise Refusal(
-                "rate_limit_exceeded",
-                f"more than {REQUESTS_PER_MINUTE} requests a minute about your account; wait as long as Retry-After says",
-                retry_after_seconds=verdict.retry_after_seconds,
-            )
+        await check_limit(limiter, str(call.account_id), call)
         return await handler(request)
 
     return limit_rate
+
+
+async def check_limit(limiter: LocalLimits, account_id: str, call: Call) -> None:
+    """Count a request about this account. Raises a Refusal for one too many."""
+    verdict = await limiter.enter((Scope(f"account:{account_id}", _LIMITS),), call.request_id)
+    call.limit_state = verdict.state
+    if verdict.refused_by is not None:
+        raise Refusal(
+            "rate_limit_exceeded",
+            f"more than {REQUESTS_PER_MINUTE} requests a minute about your account; wait as long as Retry-After says",
+            retry_after_seconds=verdict.retry_after_seconds,
+        )

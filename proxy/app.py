@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from billing.money import format_usd
+from console.pages.visiting import Visitors
 from console.plane import ANNOUNCEMENTS, add_account_plane
 from console.plane import ROUTES as ACCOUNT_ROUTES
 from console.services import Parts, Services
@@ -44,6 +45,8 @@ from proxy.endpoints import list_endpoints
 from proxy.front import Front
 from proxy.listening import listen
 from proxy.models import list_models, show_model
+from proxy.pages import ROUTES as PAGES
+from proxy.pages import add_pages, market_of
 from proxy.part_settings import budget_settings_of, fees_of, relay_settings_of, routing_settings_of
 from proxy.payments import ROUTES as PAYMENT_ROUTES
 from proxy.payments import SWEEP_SECONDS as PAYMENT_SECONDS
@@ -111,6 +114,7 @@ ROUTES: Final = (
     ("GET", "/-/settings"),
     *PAYMENT_ROUTES,
     *SIGN_IN_ROUTES,
+    *PAGES,
 )
 
 HEARTBEAT_SECONDS: Final = 5.0
@@ -166,6 +170,8 @@ class Gateway:
         self._shortcut: Shortcut | None = None
         self.reloading: Reloading | None = None
         """How other settings come in force, where there are files to take them from."""
+        self.visitors: Visitors | None = None
+        """Who is signed in; without it there are only the pages for everybody."""
         self._stopping = False
         self.url = ""
         """The address of the public API, once started."""
@@ -243,9 +249,12 @@ class Gateway:
             application.router.add_get(base + "/models/{id:.+}/endpoints", endpoints)
             application.router.add_get(base + "/models/{id:.+}", model)
         parts = self._account_parts()
-        guard = add_account_plane(application, BASES, parts, Services(parts))
+        services = Services(parts)
+        guard = add_account_plane(application, BASES, parts, services)
         self._payments.add_routes(application, BASES, guard)
         self.sign_in.add_routes(application, BASES, guard)
+        market = market_of(lambda: self._settings, self.catalogue, self._health)
+        add_pages(application, market, services, self._payments.recharges, self.visitors)
         return application
 
     def admin_application(self) -> web.Application:

@@ -1,0 +1,55 @@
+"""A page of somebody who is signed in: what all of them need put in, and the sentences that confirm what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiohttp import web
+
+from console.announcements import Announcements
+from console.pages.rendering import Renderer
+from console.pages.visiting import Visitor, redirect, word_of
+from middlewares.errors import Problem
+
+DONE: Final[Mapping[str, str]] = {
+    "changed": "The key is changed.",
+    "revoked": "The key is revoked: nobody accepts it any more.",
+    "registered": "Your provider key is kept, sealed. Calls to that provider’s models run on it from now on.",
+    "removed": "The provider key is removed and erased.",
+    "refunded": "The refund is on its way to your card.",
+    "opened": "Your ticket is open. The answer will stand here.",
+    "paid": "Thank you. Credit is there as soon as Stripe confirms the payment.",
+    "left": "Nothing was paid.",
+}
+"""What an address may say was done: a word of this list, so that no link can make a page say anything else."""
+
+
+class Shower:
+    """Shows private pages."""
+
+    def __init__(self, renderer: Renderer, announcements: Announcements) -> None:
+        self._renderer = renderer
+        self._announcements = announcements
+
+    async def show(
+        self, request: web.Request, visitor: Visitor, name: str, *, fault: Problem | None = None, **values: Any
+    ) -> web.Response:
+        """A page for ``visitor``; with the ``fault`` of a form it has that one's status."""
+        return await self._renderer.page(
+            name,
+            status=200 if fault is None else fault.status,
+            private=True,
+            visitor=visitor,
+            news=await self._announcements.newest(),
+            word=word_of(visitor),
+            done=DONE.get(request.query.get("done", "")),
+            fault=fault,
+            **values,
+        )
+
+
+def done(path: str, what: str) -> web.Response:
+    """Lead back to a page that says what was done, so that a reload does not do it again."""
+    assert what in DONE, what
+    return redirect(f"{path}?done={what}")

@@ -1,0 +1,148 @@
+"""Who looks at a page: nobody known, or somebody who is signed in. What a form may do, and what errors look like to people.
+
+Who is signed in is decided elsewhere; a page asks `Visitors`. A form that changes something must come from a page of ours:
+the browser says where it comes from, and the form carries a word that only such a page knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from console.limits import check_limit
+from console.pages.forms import read_form
+from console.pages.rendering import Renderer
+from middlewares.call import CALL
+from middlewares.errors import Problem, Refusal, problem_of
+from storage.connection import StorageUnavailable
+from storage.limits import LocalLimits
+
+SIGN_IN: Final = "/sign-in"
+WORD: Final = "form_word"
+
+
+class Visitor(Protocol):
+    """Somebody who is signed in."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def account_id(self) -> str: ...
+    @property
+    def email(self) -> str: ...
+
+
+class Visitors(Protocol):
+    """What is asked about who is signed in."""
+
+    async def find(self, request: web.Request) -> Visitor | None:
+        """Who is signed in at the other end of a request, or None."""
+
+    def check_origin(self, request: web.Request) -> None:
+        """Raise a Refusal for what does not come from a page of ours."""
+
+
+Page = Callable[[web.Request, Visitor], Awaitable[web.StreamResponse]]
+Change = Callable[[web.Request, Visitor, dict[str, str]], Awaitable[web.StreamResponse]]
+
+
+class Doors:
+    """What stands in front of pages: for everybody, for those who are signed in, for what changes something."""
+
+    def __init__(self, renderer: Renderer, visitors: Visitors | None) -> None:
+        self._renderer = renderer
+        self._visitors = visitors
+        self._limiter = LocalLimits()
+
+    async def visitor(self, request: web.Request) -> Visitor | None:
+        """Who is signed in; nobody where the books cannot be reached, so that public pages still show."""
+        try:
+            return await self._visitors.find(request) if self._visitors is not None else None
+        except StorageUnavailable:
+            return None
+
+    def public(self, handler: Handler) -> Handler:
+        """A page for everybody; what goes wrong is a page, too."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except (Refusal, StorageUnavailable) as error:
+                return await self.problem(request, problem_of(error), await self.visitor(request))
+
+        return handle
+
+    def members(self, page: Page) -> Handler:
+        """A page for those who are signed in; others are led to where they can."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            visitor = await self._known(request)
+            if visitor is None:
+                return redirect(f"{SIGN_IN}?next={quote(request.path)}") if self._visitors is not None else _off()
+            await check_limit(self._limiter, visitor.account_id, request[CALL])
+            return await page(request, visitor)
+
+        return self.public(handle)
+
+    def changes(self, change: Change) -> Handler:
+        """A form of somebody's who is signed in, sent from one of our pages."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            visitor = await self._known(request)
+            if visitor is None:
+                raise Refusal("invalid_api_key", "you are not signed in any more; sign in and try again")
+            assert self._visitors is not None, "or nobody could be known"
+            self._visitors.check_origin(request)
+            await check_limit(self._limiter, visitor.account_id, request[CALL])
+            fields = await read_form(request)
+            if not hmac.compare_digest(fields.pop(WORD, "").encode(), word_of(visitor).encode()):
+                raise Refusal(
+                    "key_restricted", "this form is not from a page of yours; open the page anew and try again"
+                )
+            return await change(request, visitor, fields)
+
+        return self.public(handle)
+
+    async def problem(self, request: web.Request, problem: Problem, visitor: Visitor | None) -> web.Response:
+        """What went wrong, for people."""
+        call = request.get(CALL)
+        response = await self._renderer.page(
+            "problem.html",
+            status=problem.status,
+            private=True,
+            visitor=visitor,
+            problem=problem,
+            request_id=call.told_id if call is not None else "",
+            news=(),
+        )
+        if problem.retry_after_seconds is not None:
+            response.headers["Retry-After"] = str(max(1, -int(-problem.retry_after_seconds // 1)))
+        return response
+
+    async def _known(self, request: web.Request) -> Visitor | None:
+        return None if self._visitors is None else await self._visitors.find(request)
+
+
+def word_of(visitor: Visitor) -> str:
+    """The word that the forms of this visitor's pages carry: known to nobody who cannot read them."""
+    return hashlib.sha256(f"form {visitor.id}".encode()).hexdigest()[:32]
+
+
+def complaint(error: Refusal) -> dict[str, Any]:
+    """What a page says of a form that was refused."""
+    return {"message": error.problem.message, "param": error.problem.param}
+
+
+def redirect(location: str) -> web.Response:
+    """Go on at another address of ours, by GET."""
+    return web.Response(status=303, headers={"Location": location, "Cache-Control": "private, no-store"})
+
+
+def _off() -> web.StreamResponse:
+    raise Refusal("not_found", "nobody can sign in here: its operator has not set that up")

@@ -1,0 +1,93 @@
+"""Composes the pages for people out of the parts that the gateway has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Final
+
+from aiohttp import web
+
+from billing.money import parse_usd
+from console.pages.account import AccountPages
+from console.pages.public import Market, Offers, PublicPages
+from console.pages.rendering import Renderer, show_static
+from console.pages.visiting import SIGN_IN, Doors, Visitors
+from console.recharge_routes import Recharges
+from console.services import Services
+from providers.catalogue import Catalogue
+from providers.health import Health
+from proxy.part_settings import fees_of
+from proxy.settings import Settings
+
+STATIC: Final = ("GET", "/static/{name}")
+PUBLIC: Final = (
+    ("GET", "/"),
+    ("GET", "/pricing"),
+    ("GET", "/calculator"),
+    ("GET", "/models"),
+    ("GET", "/status"),
+    ("GET", "/announcements"),
+    ("GET", "/help"),
+    ("GET", "/help/{slug}"),
+)
+MEMBERS: Final = (
+    ("GET", "/my/dashboard"),
+    ("GET", "/my/keys"),
+    ("POST", "/my/keys"),
+    ("GET", "/my/keys/{id}"),
+    ("POST", "/my/keys/{id}"),
+    ("POST", "/my/keys/{id}/revoke"),
+    ("GET", "/my/billing"),
+    ("POST", "/my/billing"),
+    ("POST", "/my/billing/{id}/refund"),
+    ("GET", "/my/usage"),
+    ("GET", "/my/calls/{id}"),
+    ("GET", "/my/providers"),
+    ("POST", "/my/providers"),
+    ("POST", "/my/providers/{id}/remove"),
+    ("GET", "/my/tickets"),
+    ("POST", "/my/tickets"),
+    ("GET", "/my/tickets/{id}"),
+)
+ROUTES: Final = (*PUBLIC, *MEMBERS, STATIC)
+
+
+def add_pages(
+    application: web.Application,
+    market: Market,
+    services: Services,
+    recharges: Recharges,
+    visitors: Visitors | None,
+) -> None:
+    """Serve the pages; without ``visitors`` nobody can sign in, and only the public ones show."""
+    renderer = Renderer({"can_sign_in": visitors is not None, "sign_in_path": SIGN_IN})
+    doors = Doors(renderer, visitors)
+    public = PublicPages(renderer, doors, market, services.announcements).routes()
+    members = AccountPages(renderer, doors, market, services, recharges).routes()
+    for method, path in (*PUBLIC, *MEMBERS):
+        application.router.add_route(method, path, {**public, **members}[method, path])
+    application.router.add_route(*STATIC, show_static())
+
+
+def market_of(settings: Callable[[], Settings], catalogue: Callable[[], Catalogue], health: Health) -> Market:
+    """What is for sale now, and how those are who serve it."""
+    return Market(lambda: offers_of(settings()), catalogue, health.standing, health.report)
+
+
+def offers_of(settings: Settings) -> Offers:
+    """What the operator offers."""
+    billing = settings.billing
+    fee, byok_fee = fees_of(settings)
+    return Offers(
+        public_url=settings.server.public_url,
+        fee=fee,
+        byok_fee=byok_fee,
+        free_byok_calls=billing.byok_free_requests_per_month,
+        fee_on_recharge_percent=billing.fee_percent if billing.fee_on == "recharge" else Decimal(0),
+        minimum_recharge=parse_usd(billing.minimum_recharge_usd),
+        refund_days=billing.refund_window_days,
+        expiry_days=billing.credit_expiry_days,
+        key_prefix=settings.security.key_prefix,
+        header_prefix=settings.security.header_prefix,
+    )

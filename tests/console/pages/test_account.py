@@ -1,0 +1,30 @@
+"""Every page of the console shows, also of an account with nothing on it, and is small."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.pages import MEMBERS
+from tests.console.pages.conftest import sign_in
+from tests.gateway import Gateway
+
+SHOWN = [path for method, path in MEMBERS if method == "GET" and "{" not in path]
+
+
+async def test_every_page_shows(pages: Gateway) -> None:
+    """One heading each, and the place where one is, marked in the navigation."""
+    _, eve = sign_in(pages, "ada", "eve")
+    for path in SHOWN:
+        reply = await eve.get(path)
+        assert 200 == reply.status, (path, reply.body)
+        assert 1 == reply.body.count(b"<h1")
+        assert len(reply.body) < 60_000
+        assert f'<a href="{path}" aria-current="page">'.encode() in reply.body, path
+
+
+@pytest.mark.parametrize("path", [path for method, path in MEMBERS if method == "POST"])
+def test_every_form_has_a_page(path: str) -> None:
+    """What is sent belongs to a page that shows the form."""
+    page = path.removesuffix("/revoke").removesuffix("/{id}/refund").removesuffix("/{id}/remove")
+
+    assert ("GET", page) in MEMBERS

@@ -1,0 +1,43 @@
+"""Pages are served beside the API, tell the operator's settings, and leave the API's answers as they are."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from proxy.pages import MEMBERS, PUBLIC, ROUTES, offers_of
+from proxy.settings import Settings
+from tests.gateway import Gateway
+
+
+def test_what_is_offered_is_what_is_set() -> None:
+    """Where the recharge carries the fee, calls do not."""
+    usual = offers_of(Settings())
+    settings = {"billing": {"fee_on": "recharge"}, "server": {"public_url": "https://api.example.com/"}}
+    other = offers_of(Settings.model_validate(settings))
+
+    assert ("5.5", Decimal(0), "10", 14, 365) == (
+        usual.fee.as_percent,
+        usual.fee_on_recharge_percent,
+        usual.minimum,
+        usual.refund_days,
+        usual.expiry_days,
+    )
+    assert ("0", Decimal("5.5"), "https://api.example.com/v1") == (
+        other.fee.as_percent,
+        other.fee_on_recharge_percent,
+        other.base_url,
+    )
+
+
+def test_each_address_is_one_page() -> None:
+    """No address twice."""
+    assert len(ROUTES) == len(set(ROUTES)) == len(PUBLIC) + len(MEMBERS) + 1
+
+
+async def test_errors_of_the_api_stay_json(gateway: Gateway) -> None:
+    """Also for a browser, and where nobody can sign in."""
+    unknown = await gateway.get("/nothing")
+    member = await gateway.get("/my/dashboard")
+
+    assert (404, "not_found") == unknown.code
+    assert (404, "text/html") == (member.status, member.headers["Content-Type"].partition(";")[0])
