@@ -43,6 +43,7 @@ class Demo:
     """What a newcomer needs to know about a demo that runs."""
 
     base_url: str
+    console_url: str
     key: str
     admin_url: str
     simulator_url: str
@@ -54,13 +55,14 @@ class Demo:
 
     def to_json(self) -> dict[str, str]:
         """For programs that start a demo."""
-        names = ("base_url", "key", "admin_url", "simulator_url", "curl", "folder", "sign_in_url")
+        names = ("base_url", "console_url", "key", "admin_url", "simulator_url", "curl", "folder", "sign_in_url")
         return {name: getattr(self, name) for name in names}
 
     def to_text(self) -> str:
         """For people who do; the last line says that it is ready."""
         return f"""
   base URL    {self.base_url}
+  console     {self.console_url}   (pages for people)
   key         {self.key}
   admin       {self.admin_url}   (/metrics, /healthz, /readyz)
   simulator   {self.simulator_url}
@@ -107,7 +109,7 @@ async def start_demo(resources: AsyncExitStack, *, port: int, admin_port: int, s
     base = f"{gateway.url}/v1"
     curl, notes = curl_line(base, key), tuple(ports.notes)
     sign_in_url = f"{gateway.url}/sign-in"
-    return Demo(base, key, gateway.admin_url, simulator.url, curl, str(folder), sign_in_url, notes)
+    return Demo(base, f"{gateway.url}/", key, gateway.admin_url, simulator.url, curl, str(folder), sign_in_url, notes)
 
 
 def _say(text: str) -> None:

@@ -44,6 +44,8 @@ def test_a_running_demo_answers_the_curl_line_it_printed_and_leaves_nothing(tmp_
             answer = subprocess.run(told["curl"], shell=True, capture_output=True, text=True, check=True).stdout
             with urllib.request.urlopen(f"{told['admin_url']}/readyz") as response:
                 assert 200 == response.status
+            with urllib.request.urlopen(told["console_url"]) as response:
+                assert "every cent accounted for" in response.read().decode()
         finally:
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=20)
