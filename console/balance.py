@@ -16,6 +16,7 @@ from storage.calls import shown_instant
 from storage.connection import Connection
 from storage.database import Database
 from storage.lots import read_credits
+from storage.promotions import find_lapses
 
 
 def show_balance(database: Database, expiry_and_refund_days: Callable[[], tuple[int, int]]) -> Handler:
@@ -53,6 +54,7 @@ def credits_as_json(
     }
     if lots.debt:
         shown["debt"] = format_usd(lots.debt)
+    lapses = find_lapses(connection, found.id)
     shown["lots"] = [
         {
             "id": lot.id,
@@ -60,6 +62,7 @@ def credits_as_json(
             "amount": format_usd(lot.amount),
             "left": format_usd(lot.left),
             "created": shown_instant(lot.created),
+            "lapses_at": shown_instant(lapses[lot.id]) if lot.id in lapses else None,
             "refundable_until": None if lot.refundable_until is None else shown_instant(lot.refundable_until),
             "refundable": format_usd(refundable.get(lot.id, 0)),
         }

@@ -38,6 +38,7 @@ class LotShape(Shape):
     amount: Usd
     left: Usd
     created: When
+    lapses_at: When | None
     refundable_until: When | None
     refundable: Usd
 

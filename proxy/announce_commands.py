@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from proxy.command_line import CommandGroup, Options, answer_with
+from proxy.command_line import CommandGroup, Options, answer_with, read_instant
 from proxy.opening import session
 
 LARGEST_LIST = 200
@@ -42,7 +41,7 @@ def publish(options: Options, title: str, text: str, severity: Any, starts: str 
         raise click.UsageError(f"a title has 1 to {LONGEST_TITLE} printable characters")
     if len(text) > LONGEST_TEXT or "\0" in text:
         raise click.UsageError(f"a text has at most {LONGEST_TEXT} characters")
-    since, until = _instant(starts), _instant(ends)
+    since, until = read_instant(starts), read_instant(ends)
     with session(options) as connection:
         now = connection.now()
         since = now if since is None else since
@@ -89,16 +88,3 @@ def _as_json(announcement: Any) -> dict[str, Any]:
 
     withdrawn = announcement.withdrawn
     return {**announcement.to_json(), "withdrawn": None if withdrawn is None else instant(withdrawn)}
-
-
-def _instant(text: str | None) -> int | None:
-    """Microseconds of an ISO 8601 instant or date, UTC unless it says otherwise."""
-    from storage.identifiers import microseconds
-
-    if text is None:
-        return None
-    try:
-        instant = datetime.fromisoformat(text)
-        return microseconds((instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC))
-    except (ValueError, OverflowError):
-        raise click.UsageError(f"an instant is written 2026-11-27T09:30Z, not {text}") from None

@@ -6,11 +6,13 @@ command. What a command needs is imported when it runs, so that asking for help 
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from proxy import credit_commands, key_commands
 from proxy.announce_commands import announce
-from proxy.answers import account_as_json, key_as_json, plain, summary_as_json
+from proxy.answers import account_as_json, instant, key_as_json, plain, summary_as_json
 from proxy.command_line import (
     CommandFailed,
     CommandGroup,
@@ -19,6 +21,7 @@ from proxy.command_line import (
     faults_as_json,
     foreign_packages,
     global_options,
+    read_instant,
 )
 from proxy.opening import account_of, load, open_books, session
 from proxy.price_commands import prices, receipt
@@ -246,12 +249,15 @@ def show_account(options: Options, email: str) -> None:
 @click.argument("email")
 @click.argument("amount")
 @click.option("--reason", required=True, help="Why; it is kept with the entry.")
+@click.option(
+    "--expires", help="When what is left of it is taken back, such as 2026-12-31; never where it is not said."
+)
 @click.pass_obj
-def credit_account(options: Options, email: str, amount: str, reason: str) -> None:
+def credit_account(options: Options, email: str, amount: str, reason: str, expires: str | None) -> None:
     """Give EMAIL a promotional credit of AMOUNT dollars; it cannot be refunded."""
     from billing.money import InvalidAmount, format_usd, parse_usd
     from storage.identifiers import new_id, now_microseconds
-    from storage.ledger import post_credit
+    from storage.promotions import give_promotion
 
     try:
         money = parse_usd(amount)
@@ -259,12 +265,16 @@ def credit_account(options: Options, email: str, amount: str, reason: str) -> No
         raise click.UsageError(str(error)) from None
     if money <= 0:
         raise click.UsageError(f"a credit is more than nothing, not {amount}")
-    entry_id = new_id("promotion_")
+    entry_id, lapses = new_id("promotion_"), read_instant(expires)
+    if lapses is not None and lapses <= now_microseconds():
+        raise click.UsageError(f"a credit expires in the future, not {expires}")
     with session(options) as connection:
         found = account_of(connection, email)
-        balance = post_credit(connection, entry_id, found.id, money, "promotion", reason, now_microseconds())
-    answer = {"entry_id": entry_id, "account_id": found.id, "email": found.email, "amount": format_usd(money)}
+        balance = give_promotion(connection, entry_id, found.id, money, reason, now_microseconds(), lapses)
+    answer: dict[str, Any] = {"entry_id": entry_id, "account_id": found.id, "email": found.email}
+    answer |= {"amount": format_usd(money)}
     answer |= {"balance": format_usd(balance.balance), "available": format_usd(balance.available)}
+    answer["lapses_at"] = None if lapses is None else instant(lapses)
     answer_with(options, answer, f"credited {answer['amount']} USD, balance {answer['balance']} USD")
 
 

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,19 @@ def faults_as_json(error: ConfigurationFaults) -> dict[str, Any]:
 def answer_with(options: Options, answer: dict[str, Any], text: str) -> None:
     """Print the answer of a command: one line of JSON where that was asked for, else the text."""
     click.echo(json.dumps(answer) if options.json else text)
+
+
+def read_instant(text: str | None) -> int | None:
+    """Microseconds of an ISO 8601 instant or date that was typed, UTC unless it says otherwise."""
+    from storage.identifiers import microseconds
+
+    if text is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+        return microseconds((instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC))
+    except (ValueError, OverflowError):
+        raise click.UsageError(f"an instant is written 2026-11-27T09:30Z, not {text}") from None
 
 
 def global_options(options: Options) -> list[str]:

@@ -17,6 +17,7 @@ def credits_as_lines(shown: dict[str, Any]) -> list[str]:
     """The lots for people, one a line, as the fields of `account show` stand."""
     return [
         f"lot         {lot['created']}  {lot['kind']:9}  {lot['left']} of {lot['amount']} left"
+        + (f", until {lot['lapses_at']}" if lot["lapses_at"] else "")
         + (f", {lot['refundable']} refundable until {lot['refundable_until']}" if lot["refundable"] != "0" else "")
         for lot in shown["lots"]
     ]

@@ -4,7 +4,7 @@ Like storage/postings.py these take a connection and return refusals that are to
 says what it is about, so that doing it again changes nothing:
 
 * `adjustment:<id>` between `promotion` and the account: an operator gives, or takes back what was given. No revenue is
-  touched, because nothing was sold.
+  touched, because nothing was sold. One that takes back a credit that lapsed (storage/promotions.py) names it.
 * `expiry:<account>:<day>` from the account to `expired`: all that was left, at most once for a day.
 * `restore:<id of the expiry>` back, at most once.
 """
@@ -55,6 +55,19 @@ def post_adjustment(
     row = connection.execute(_MOVE, (amount, account_id)).fetchone()
     assert row is not None, "the account was locked above"
     return Balance(*row)
+
+
+def take_back(
+    connection: Connection, name: str, lot_id: str, account_id: str, amount: int, reason: str, now: int
+) -> None:
+    """Take what is left of one credit, once under `name`. The caller has locked the account and knows that it is available."""
+    entry_id = f"adjustment:{name}"
+    values = (entry_id, f"customer:{account_id}", "promotion", amount, "adjustment", lot_id, reason, now)
+    if connection.execute(_INSERT, values).rowcount == 0:
+        raise LedgerViolation(f"there is another entry with the id {entry_id}")
+    remember_balance(connection, entry_id, account_id)
+    if connection.execute(_TAKE, (amount, account_id, amount)).fetchone() is None:
+        raise LedgerViolation(f"{entry_id}: the account has less than {amount}")
 
 
 def post_expiry(connection: Connection, account_id: str, amount: int, expires_on: str, reason: str, now: int) -> bool:

@@ -23,10 +23,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 from billing.lots import DAY_MICROSECONDS
+from billing.money import format_usd
 from storage.accounts import IDLE, set_status
 from storage.corrections import count_as_activity, post_expiry
 from storage.database import Connection, Database
 from storage.identifiers import now_microseconds
+from storage.promotions import PAGE as LAPSES
+from storage.promotions import find_due, lapse_promotion
 
 HOUR_MICROSECONDS: Final = 3_600_000_000
 NOTICE_AGE: Final = 20 * HOUR_MICROSECONDS
@@ -132,7 +135,22 @@ class Expiry:
             done.amount += amount
         for account_id in await self._due(_WITHOUT, DEACTIVATION, INACTIVE_DAYS, now):
             done.deactivated += await self._database.run(deactivate_idle, account_id, now, key=account_id)
+        await self._lapse(now)
         return done
+
+    async def _lapse(self, now: int) -> None:
+        """Take back what is left of promotional credits whose time is over."""
+        after, count, amount = "", 0, 0
+        for _ in range(PAGES):
+            page = await self._database.read(find_due, now, after)
+            for entry_id, account_id in page:
+                taken = await self._database.run(lapse_promotion, entry_id, account_id, now, key=account_id)
+                count, amount = count + (taken > 0), amount + taken
+            if len(page) < LAPSES:
+                break
+            after = page[-1][0]
+        if count:
+            _log.info("took back %s USD of %d promotional credits that lapsed", format_usd(amount), count)
 
     async def _notify(self, which: str, stage: Stage, days: int, now: int) -> int:
         """Record one kind of notice for every account that is in its time and lacks it."""

@@ -1,4 +1,4 @@
-"""The tables that people and the operator talk through: tickets with their answers, and announcements (see storage/models.py)."""
+"""Tables of what an operator does for people: tickets with their answers, announcements, credits that lapse."""
 
 from __future__ import annotations
 
@@ -54,4 +54,17 @@ class Announcement(Model):
         indexes = ((("starts", "id"), False),)
 
 
-SUPPORT_TABLES: tuple[type[Model], ...] = (Ticket, TicketAnswer, Announcement)
+class PromotionLapse(Model):
+    """A promotional credit that is taken back at an instant, as far as it is left; `done` is null until nothing of it is held."""
+
+    entry_id = TextField(primary_key=True)
+    account_id = TextField(index=True)
+    due = BigIntegerField()
+    parts = IntegerField()
+    done = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "promotion_lapse"
+
+
+SUPPORT_TABLES: tuple[type[Model], ...] = (Ticket, TicketAnswer, Announcement, PromotionLapse)

@@ -65,6 +65,12 @@ def test_an_account_is_created_listed_shown_credited_and_deactivated(folder: Pat
     assert ("12.5", "12.5", "12.5") == (credited["amount"], credited["balance"], credited["available"])
     assert "0.00000001" == answer("account", "credit", "ada@example.com", "0.00000001", "--reason", "tiny")["amount"]
 
+    lapsing = answer("account", "credit", "ada@example.com", "1", "--reason", "may", "--expires", "2100-05-31")
+    shown = answer("account", "show", "ada@example.com")
+    assert [None, None, "2100-05-31T00:00:00.000000Z"] == [lot["lapses_at"] for lot in shown["lots"]]
+    assert "2100-05-31T00:00:00.000000Z" == lapsing["lapses_at"]
+    assert "-1" == answer("account", "adjust", "ada@example.com", "-1", "--reason", "back")["amount"]
+
     listed = answer("account", "list")["data"]
     assert [("ada@example.com", "12.50000001")] == [(one["email"], one["available"]) for one in listed]
 
@@ -139,6 +145,14 @@ def test_what_cannot_be_done_fails_with_one_sentence_and_exit_code_1() -> None:
             "an amount has at most 8 decimals, '1e-9' has more",
         ),
         (("account", "credit", "a@b.c", "0", "--reason", "x"), "a credit is more than nothing, not 0"),
+        (
+            ("account", "credit", "a@b.c", "1", "--reason", "x", "--expires", "2020-01-01"),
+            "a credit expires in the future, not 2020-01-01",
+        ),
+        (
+            ("account", "credit", "a@b.c", "1", "--reason", "x", "--expires", "soon"),
+            "an instant is written 2026-11-27T09:30Z, not soon",
+        ),
         (("serve", "--workers", "0"), "Invalid value for '--workers': 0 is not in the range 1<=x<=64."),
         (("demo", "--config", "x.toml"), "demo reads no configuration; use serve with --config"),
         (("check", "--xyz"), "No such option '--xyz'."),

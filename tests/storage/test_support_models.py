@@ -10,6 +10,8 @@ def test_they_are_among_all_tables() -> None:
     """Each once."""
     names = [table._meta.table_name for table in TABLES]
 
-    assert {"ticket", "ticket_answer", "announcement"} == {table._meta.table_name for table in SUPPORT_TABLES}
+    assert {"ticket", "ticket_answer", "announcement", "promotion_lapse"} == {
+        table._meta.table_name for table in SUPPORT_TABLES
+    }
     assert len(names) == len(set(names))
     assert set(SUPPORT_TABLES) <= set(TABLES)
