@@ -66,8 +66,10 @@ def add_pages(
     public = PublicPages(renderer, doors, market, services.announcements).routes()
     members = AccountPages(renderer, doors, market, services, recharges).routes()
     for method, path in (*PUBLIC, *MEMBERS):
-        application.router.add_route(method, path, {**public, **members}[method, path])
-    application.router.add_route(*STATIC, show_static())
+        handler = {**public, **members}[method, path]
+        # A GET is also answered without its body, as HEAD.
+        application.router.add_get(path, handler) if method == "GET" else application.router.add_post(path, handler)
+    application.router.add_get(STATIC[1], show_static())
 
 
 def market_of(settings: Callable[[], Settings], catalogue: Callable[[], Catalogue], health: Health) -> Market:

@@ -34,6 +34,13 @@ def test_each_address_is_one_page() -> None:
     assert len(ROUTES) == len(set(ROUTES)) == len(PUBLIC) + len(MEMBERS) + 1
 
 
+async def test_a_head_is_a_get_without_its_body(gateway: Gateway) -> None:
+    """As monitors and crawlers ask."""
+    reply = await gateway.send(b"", method="HEAD", path="/", headers={"Authorization": ""})
+
+    assert (200, b"") == (reply.status, reply.body)
+
+
 async def test_errors_of_the_api_stay_json(gateway: Gateway) -> None:
     """Also for a browser, and where nobody can sign in."""
     unknown = await gateway.get("/nothing")
