@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import proxy.command_line
-from proxy.command_line import CommandFailed, CommandGroup, Options, answer_with, foreign_packages
+from proxy.command_line import CommandFailed, CommandGroup, Options, answer_with, foreign_packages, read_instant
 from proxy.faults import ConfigurationFaults, Fault
 from storage.accounts import UnknownAccount
 
@@ -129,3 +129,24 @@ def test_a_package_of_another_program_in_the_place_of_ours_is_seen(
     assert [] == foreign_packages()
     monkeypatch.setattr(proxy.command_line, "__file__", str(tmp_path / "proxy" / "command_line.py"))
     assert list(proxy.command_line.OUR_PACKAGES) == foreign_packages()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, None),
+        ("1970-01-02", 86_400_000_000),
+        ("1970-01-01T01:00+01:00", 0),
+        ("1970-01-01T00:00:00.000001Z", 1),
+    ],
+)
+def test_an_instant_is_read(text: str | None, expected: int | None) -> None:
+    """UTC unless it says otherwise; a day is its beginning."""
+    assert expected == read_instant(text)
+
+
+@pytest.mark.parametrize("text", ["", "tomorrow", "2026-13-01", "0001-01-01T00:00+14:00"])
+def test_what_is_no_instant_is_refused(text: str) -> None:
+    """With how one is written."""
+    with pytest.raises(click.UsageError, match="2026-11-27T09:30Z"):
+        read_instant(text)

@@ -7,6 +7,7 @@ import re
 from billing.money import UNITS_PER_USD
 from console.pages.showing import DONE
 from tests.console.pages.conftest import sign_in
+from tests.console.pages.parts import faults_of
 from tests.console.pages.test_public import text_of
 from tests.gateway import Gateway
 from tests.paying import Shop
@@ -32,6 +33,7 @@ async def test_from_paying_to_the_refund(shop_pages: Shop) -> None:
     refunded = await ada.send(form[1], {})
 
     page = await ada.follow(refunded)
+    assert [] == faults_of(pay.body.decode()) + faults_of(back.body.decode())
     assert DONE["paid"] in text_of(back)
     assert "Balance $20.50" in text_of(back)
     assert 404 == stolen.status

@@ -7,6 +7,7 @@ import re
 from console.pages.dashboard import chart_of, dearest
 from console.pages.rendering import usd
 from tests.console.pages.conftest import sign_in
+from tests.console.pages.parts import faults_of
 from tests.console.pages.test_public import text_of
 from tests.gateway import Gateway
 from tests.visiting import Browser
@@ -29,6 +30,7 @@ async def test_what_is_shown_is_what_the_api_tells(pages: Gateway, ada: Browser)
     for row in rows:
         assert usd(row.to_json()["cost"]) in dashboard
     assert rows[1].request_id in text_of(call)
+    assert [] == faults_of(call.body.decode())
     assert usd(rows[1].to_json()["cost"], 8) in text_of(call)
     assert f'value="{rows[1].request_id}"' in ticket.body.decode()
 

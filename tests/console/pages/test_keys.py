@@ -7,6 +7,7 @@ import re
 
 from console.pages.showing import DONE
 from tests.console.pages.conftest import sign_in
+from tests.console.pages.parts import faults_of
 from tests.gateway import Gateway, Reply
 from tests.visiting import Browser
 
@@ -55,6 +56,7 @@ async def test_from_making_to_revoking(pages: Gateway, ada: Browser) -> None:
     assert DONE["revoked"].encode() in (await ada.follow(revoked)).body
     assert (401, "key_revoked") == after.code
     assert "private, no-store" == made.headers["Cache-Control"]
+    assert [] == [fault for body in (made.body, *shown) for fault in faults_of(body.decode())]
 
 
 async def test_what_cannot_be_meant_is_said_beside_the_form(pages: Gateway, ada: Browser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from console.pages.showing import DONE
 from storage.tickets import answer_ticket
 from tests.console.pages.conftest import sign_in
+from tests.console.pages.parts import faults_of
 from tests.console.pages.test_public import text_of
 from tests.gateway import Gateway
 
@@ -24,6 +25,7 @@ async def test_from_the_question_to_the_answer(pages: Gateway) -> None:
         answer_ticket(connection, ticket_path.rpartition("/")[2], "Because <b>.", connection.now())
     answered = await ada.get(ticket_path)
 
+    assert [] == faults_of(answered.body.decode())
     assert DONE["opened"] in text_of(page)
     assert "Model standard Provider alpha Status 200" in text_of(page)
     assert "Because <b>." in text_of(answered)
