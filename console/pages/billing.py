@@ -8,9 +8,9 @@ from typing import Final
 from aiohttp import web
 
 from billing.money import InvalidAmount, format_usd, parse_usd
-from console.answers import Page, check
+from console.answers import Page
 from console.pages.public import Offers
-from console.pages.showing import Shower, done
+from console.pages.showing import Shower, done, page_of
 from console.pages.visiting import Visitor
 from console.recharge_requests import RechargeWish, allow_amount
 from console.recharge_routes import Recharges
@@ -60,8 +60,7 @@ class BillingPages:
     async def _page(
         self, request: web.Request, visitor: Visitor, *, fault: Problem | None = None, amount: str = ""
     ) -> web.Response:
-        cursor = request.query.get("cursor") if request.method == "GET" else None
-        page = check(Page, {"limit": PAGE_ROWS, **({} if cursor is None else {"cursor": cursor})}, "parameter")
+        page = page_of(request, Page, PAGE_ROWS)
         history, following = await self._recharges.find_page(visitor.account_id, page)
         return await self._shower.show(
             request,

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from console.answers import Page, check
+from console.answers import Page
 from console.byok import NewProviderKey
 from console.keys import KeyChange, NewKey
 from console.pages.forms import fill
-from console.pages.showing import Shower, done
+from console.pages.showing import Shower, done, page_of
 from console.pages.visiting import Visitor
 from console.services import Services
 from middlewares.errors import Problem, Refusal
@@ -89,7 +89,7 @@ class KeyPages:
         fault: Problem | None = None,
         given: Mapping[str, str] | None = None,
     ) -> web.Response:
-        keys, cursor = await self._services.keys.find_page(visitor.account_id, _page_of(request))
+        keys, cursor = await self._services.keys.find_page(visitor.account_id, page_of(request, Page, PAGE_ROWS))
         return await self._shower.show(
             request, visitor, "my/keys.html", fault=fault, keys=keys, cursor=cursor, given={**_EMPTY, **(given or {})}
         )
@@ -127,14 +127,6 @@ class KeyPages:
             providers=list(self._catalogue().providers),
             given={**_EMPTY, **(given or {})},
         )
-
-
-def _page_of(request: web.Request) -> Page:
-    """Which page of a list an address names, whatever else it says."""
-    if request.method != "GET":
-        return Page(limit=PAGE_ROWS)
-    cursor = request.query.get("cursor")
-    return check(Page, {"limit": PAGE_ROWS, **({} if cursor is None else {"cursor": cursor})}, "parameter")
 
 
 def _with_models(fields: Mapping[str, str]) -> dict[str, Any]:

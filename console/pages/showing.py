@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
 from console.announcements import Announcements
+from console.answers import Page, check
 from console.pages.rendering import Renderer
 from console.pages.visiting import Visitor, redirect, word_of
 from middlewares.errors import Problem
+
+AnyPage = TypeVar("AnyPage", bound=Page)
 
 DONE: Final[Mapping[str, str]] = {
     "changed": "The key is changed.",
@@ -53,3 +56,9 @@ def done(path: str, what: str) -> web.Response:
     """Lead back to a page that says what was done, so that a reload does not do it again."""
     assert what in DONE, what
     return redirect(f"{path}?done={what}")
+
+
+def page_of(request: web.Request, form: type[AnyPage], rows: int) -> AnyPage:
+    """Which page of a list an address names, whatever else it says; what answers a form shows the first."""
+    cursor = request.query.get("cursor") if request.method in ("GET", "HEAD") else None
+    return check(form, {"limit": rows} if cursor is None else {"limit": rows, "cursor": cursor}, "parameter")

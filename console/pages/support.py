@@ -7,9 +7,8 @@ from typing import Final
 
 from aiohttp import web
 
-from console.answers import check
 from console.pages.forms import fill
-from console.pages.showing import Shower, done
+from console.pages.showing import Shower, done, page_of
 from console.pages.visiting import Visitor
 from console.services import Services
 from console.tickets import NewTicket, TicketPage
@@ -45,8 +44,7 @@ class SupportPages:
     async def _list(
         self, request: web.Request, visitor: Visitor, *, fault: Problem | None = None, given: Mapping[str, str]
     ) -> web.Response:
-        cursor = request.query.get("cursor") if request.method == "GET" else None
-        page = check(TicketPage, {"limit": PAGE_ROWS, **({} if cursor is None else {"cursor": cursor})}, "parameter")
+        page = page_of(request, TicketPage, PAGE_ROWS)
         found, following = await self._services.tickets.find_page(visitor.account_id, page)
         return await self._shower.show(
             request,
