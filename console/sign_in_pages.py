@@ -26,7 +26,7 @@ from middlewares.sessions import COOKIE
 
 GOOGLE_PATH: Final = "/sign-in/google"
 SIGN_OUT_PATH: Final = "/sign-out"
-SIGNED_IN: Final = SIGN_IN_PATH
+SIGNED_IN: Final = "/my/dashboard"
 """Where whoever has signed in is led."""
 MOST_FIELDS: Final = 20
 

@@ -13,10 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from billing.money import format_usd
-from console.pages.visiting import Visitors
-from console.plane import ANNOUNCEMENTS, add_account_plane
-from console.plane import ROUTES as ACCOUNT_ROUTES
-from console.services import Parts, Services
+from console.services import Parts
 from metrics.instruments import Instruments
 from middlewares.auth import auth
 from middlewares.body import body
@@ -45,19 +42,19 @@ from proxy.endpoints import list_endpoints
 from proxy.front import Front
 from proxy.listening import listen
 from proxy.models import list_models, show_model
-from proxy.pages import ROUTES as PAGES
-from proxy.pages import add_pages, market_of
+from proxy.pages import market_of
 from proxy.part_settings import budget_settings_of, fees_of, relay_settings_of, routing_settings_of
-from proxy.payments import ROUTES as PAYMENT_ROUTES
 from proxy.payments import SWEEP_SECONDS as PAYMENT_SECONDS
 from proxy.payments import PaymentPlane
+from proxy.people import ROUTES as PEOPLE_ROUTES
+from proxy.people import add_people
 from proxy.probes import READY_SECONDS, healthz, metrics, readyz
+from proxy.probes import ROUTES as PROBE_ROUTES
 from proxy.quote import quote
 from proxy.reloading import Reloading, reload_now, settings_in_force
 from proxy.repeating import every
 from proxy.settings import Settings
 from proxy.shortcut import SHORTCUT, Shortcut, fold
-from proxy.sign_in import ROUTES as SIGN_IN_ROUTES
 from proxy.sign_in import SignInPlane
 from proxy.streams import resume
 from storage.connection import StorageUnavailable
@@ -104,17 +101,11 @@ ROUTES: Final = (
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{id}"),
     ("GET", "/v1/models/{id}/endpoints"),
-    *ACCOUNT_ROUTES,
-    ANNOUNCEMENTS,
     ("GET", "/openapi.json"),
-    ("GET", "/healthz"),
-    ("GET", "/readyz"),
-    ("GET", "/metrics"),
+    *PROBE_ROUTES,
     ("POST", "/-/reload"),
     ("GET", "/-/settings"),
-    *PAYMENT_ROUTES,
-    *SIGN_IN_ROUTES,
-    *PAGES,
+    *PEOPLE_ROUTES,
 )
 
 HEARTBEAT_SECONDS: Final = 5.0
@@ -170,8 +161,6 @@ class Gateway:
         self._shortcut: Shortcut | None = None
         self.reloading: Reloading | None = None
         """How other settings come in force, where there are files to take them from."""
-        self.visitors: Visitors | None = None
-        """Who is signed in; without it there are only the pages for everybody."""
         self._stopping = False
         self.url = ""
         """The address of the public API, once started."""
@@ -248,13 +237,8 @@ class Gateway:
             application.router.add_get(f"{base}/models", models)
             application.router.add_get(base + "/models/{id:.+}/endpoints", endpoints)
             application.router.add_get(base + "/models/{id:.+}", model)
-        parts = self._account_parts()
-        services = Services(parts)
-        guard = add_account_plane(application, BASES, parts, services)
-        self._payments.add_routes(application, BASES, guard)
-        self.sign_in.add_routes(application, BASES, guard)
-        market = market_of(lambda: self._settings, self.catalogue, self._health)
-        add_pages(application, market, services, self._payments.recharges, self.visitors)
+        market = market_of(lambda: self._settings, self.sign_in.sessions.public_url, self.catalogue, self._health)
+        add_people(application, BASES, self._account_parts(), self._payments, self.sign_in, market)
         return application
 
     def admin_application(self) -> web.Application:

@@ -12,9 +12,11 @@ from billing.money import parse_usd
 from console.pages.account import AccountPages
 from console.pages.public import Market, Offers, PublicPages
 from console.pages.rendering import Renderer, show_static
-from console.pages.visiting import SIGN_IN, Doors, Visitors
+from console.pages.visiting import Doors, Visitors
+from console.post_office import SIGN_IN_PATH
 from console.recharge_routes import Recharges
 from console.services import Services
+from console.sign_in_pages import SIGN_OUT_PATH
 from providers.catalogue import Catalogue
 from providers.health import Health
 from proxy.part_settings import fees_of
@@ -58,10 +60,12 @@ def add_pages(
     market: Market,
     services: Services,
     recharges: Recharges,
-    visitors: Visitors | None,
+    visitors: Visitors,
+    can_sign_in: Callable[[], bool],
 ) -> None:
-    """Serve the pages; without ``visitors`` nobody can sign in, and only the public ones show."""
-    renderer = Renderer({"can_sign_in": visitors is not None, "sign_in_path": SIGN_IN})
+    """Serve the pages. ``can_sign_in``: whether the operator has set up a way to."""
+    shared = {"can_sign_in": can_sign_in, "sign_in_path": SIGN_IN_PATH, "sign_out_path": SIGN_OUT_PATH}
+    renderer = Renderer(shared)
     doors = Doors(renderer, visitors)
     public = PublicPages(renderer, doors, market, services.announcements).routes()
     members = AccountPages(renderer, doors, market, services, recharges).routes()
@@ -72,17 +76,19 @@ def add_pages(
     application.router.add_get(STATIC[1], show_static())
 
 
-def market_of(settings: Callable[[], Settings], catalogue: Callable[[], Catalogue], health: Health) -> Market:
+def market_of(
+    settings: Callable[[], Settings], public_url: Callable[[], str], catalogue: Callable[[], Catalogue], health: Health
+) -> Market:
     """What is for sale now, and how those are who serve it."""
-    return Market(lambda: offers_of(settings()), catalogue, health.standing, health.report)
+    return Market(lambda: offers_of(settings(), public_url()), catalogue, health.standing, health.report)
 
 
-def offers_of(settings: Settings) -> Offers:
-    """What the operator offers."""
+def offers_of(settings: Settings, public_url: str) -> Offers:
+    """What the operator offers, at the address where people reach it."""
     billing = settings.billing
     fee, byok_fee = fees_of(settings)
     return Offers(
-        public_url=settings.server.public_url,
+        public_url=public_url,
         fee=fee,
         byok_fee=byok_fee,
         free_byok_calls=billing.byok_free_requests_per_month,

@@ -14,6 +14,7 @@ from providers.catalogue import Catalogue
 from storage.connection import StorageUnavailable
 from storage.database import Database
 
+ROUTES = (("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"))
 READY_SECONDS = 2.0
 """A database that does not answer a question within this time is not there."""
 

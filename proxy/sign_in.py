@@ -63,6 +63,10 @@ class SignInPlane:
             every(FORGET_SECONDS, self.office.forget),
         )
 
+    def is_on(self) -> bool:
+        """Whether the operator has set up a way to sign in."""
+        return self.desk.by_mail or self.google.on
+
     def add_routes(
         self, application: web.Application, bases: Sequence[str], guard: Callable[[Handler], Handler]
     ) -> None:

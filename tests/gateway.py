@@ -26,7 +26,6 @@ from multidict import CIMultiDictProxy
 from prometheus_client.parser import text_string_to_metric_families
 
 from billing.money import UNITS_PER_USD, Money, parse_usd
-from console.pages.visiting import Visitors
 from middlewares.observe import LogCall, utc_now
 from providers.catalogue import Catalogue, build
 from proxy.app import Gateway as Process
@@ -339,19 +338,17 @@ async def running_gateway(
     clock: Callable[[], datetime] = utc_now,
     log: LogCall | None = None,
     name: str = "ada",
-    visitors: Visitors | None = None,
     **sections: Mapping[str, Any],
 ) -> AsyncIterator[Gateway]:
     """Start a gateway with one account and a key; ``sections`` of settings are laid over QUICK.
 
     ``stall_seconds``: how long the database may be locked before work is refused.
-    ``clock``: when calls come in. ``log``: takes the facts of each call. ``visitors``: who is signed in.
+    ``clock``: when calls come in. ``log``: takes the facts of each call.
     """
     place_empty_books(database_url)
     database = open_database(database_url, stall_seconds=stall_seconds)
     migrate(database)
     process = Process(quick_settings(database_url, **sections), catalogue, database, clock=clock, log=log)
-    process.visitors = visitors
     # A connection per call: a stream that broke ends its connection, and the next call must not meet it.
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as session:

@@ -1,52 +1,27 @@
-"""Somebody who is signed in, for tests of pages: known by a cookie of the test's own, and how a browser sends a form."""
+"""Somebody who is signed in, for tests of pages: with a session in the books, and a browser that presents it."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from aiohttp import web
-
 from console.pages.visiting import WORD
-from middlewares.errors import Refusal
+from middlewares.sessions import COOKIE
+from storage.identifiers import now_microseconds
+from storage.sessions import begin_session
 from tests.gateway import Gateway, Reply
 
-COOKIE = "somebody"
 FORM = "application/x-www-form-urlencoded"
-
-
-@dataclass(frozen=True, slots=True)
-class Somebody:
-    """One who is signed in."""
-
-    id: str
-    account_id: str
-    email: str
-
-
-class Everybody:
-    """Who is signed in, by the cookie; what comes from elsewhere says so in its Origin."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, Somebody] = {}
-
-    async def find(self, request: web.Request) -> Somebody | None:
-        """Whose cookie it is."""
-        return self.known.get(request.cookies.get(COOKIE, ""))
-
-    def check_origin(self, request: web.Request) -> None:
-        """Refuse what another page sent."""
-        if request.headers.get("Origin") != f"http://{request.host}":
-            raise Refusal("account_deactivated", "this is from another site")
+HERE = {"public_url": "http://127.0.0.1:0"}
+"""The settings of a server whose pages are where it listens."""
 
 
 class Browser:
-    """What a browser of somebody's asks of the pages."""
+    """What a browser asks of the pages; without a session it is nobody's."""
 
-    def __init__(self, gateway: Gateway, cookie: str = "") -> None:
+    def __init__(self, gateway: Gateway, session: str = "") -> None:
         self._gateway = gateway
-        self._cookie = f"{COOKIE}={cookie}"
+        self._cookie = f"{COOKIE}={session}"
 
     async def get(self, path: str) -> Reply:
         """A page."""
@@ -58,8 +33,7 @@ class Browser:
         """A form, as one of our pages would send it, unless ``origin``, ``kind`` or ``word`` say otherwise."""
         if word is None:
             word = await self.word()
-        url = self._gateway.process.url
-        headers = {"Content-Type": kind, "Origin": url if origin is None else origin}
+        headers = {"Content-Type": kind, "Origin": self._gateway.url if origin is None else origin}
         return await self._ask("POST", path, urlencode({**fields, WORD: word}).encode(), headers)
 
     async def follow(self, reply: Reply) -> Reply:
@@ -73,8 +47,19 @@ class Browser:
         return found[1] if found else ""
 
     async def _ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Reply:
-        url, sent = self._gateway.process.url + path, {"Cookie": self._cookie, **headers}
+        url, sent = self._gateway.url + path, {"Cookie": self._cookie, **headers}
         async with self._gateway.session.request(
             method, url, data=body, headers=sent, allow_redirects=False
         ) as response:
             return Reply(response.status, response.headers, await response.read())
+
+
+def sign_in(gateway: Gateway, *names: str) -> list[Browser]:
+    """Browsers of people who are signed in: the first is the gateway's own account, the others have accounts of their own."""
+    browsers = []
+    for number, name in enumerate(names):
+        account_id = gateway.account_id if number == 0 else gateway.new_account(name)[0]
+        with gateway.database.session() as connection:
+            now = now_microseconds()
+            browsers.append(Browser(gateway, begin_session(connection, account_id, "email", now, now + 10**9)))
+    return browsers

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
-from urllib.parse import quote
+from typing import Final, Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -18,12 +17,12 @@ from aiohttp.typedefs import Handler
 from console.limits import check_limit
 from console.pages.forms import read_form
 from console.pages.rendering import Renderer
+from console.post_office import SIGN_IN_PATH
 from middlewares.call import CALL
 from middlewares.errors import Problem, Refusal, problem_of
 from storage.connection import StorageUnavailable
 from storage.limits import LocalLimits
 
-SIGN_IN: Final = "/sign-in"
 WORD: Final = "form_word"
 
 
@@ -55,7 +54,7 @@ Change = Callable[[web.Request, Visitor, dict[str, str]], Awaitable[web.StreamRe
 class Doors:
     """What stands in front of pages: for everybody, for those who are signed in, for what changes something."""
 
-    def __init__(self, renderer: Renderer, visitors: Visitors | None) -> None:
+    def __init__(self, renderer: Renderer, visitors: Visitors) -> None:
         self._renderer = renderer
         self._visitors = visitors
         self._limiter = LocalLimits()
@@ -63,7 +62,7 @@ class Doors:
     async def visitor(self, request: web.Request) -> Visitor | None:
         """Who is signed in; nobody where the books cannot be reached, so that public pages still show."""
         try:
-            return await self._visitors.find(request) if self._visitors is not None else None
+            return await self._visitors.find(request)
         except StorageUnavailable:
             return None
 
@@ -82,9 +81,9 @@ class Doors:
         """A page for those who are signed in; others are led to where they can."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            visitor = await self._known(request)
+            visitor = await self._visitors.find(request)
             if visitor is None:
-                return redirect(f"{SIGN_IN}?next={quote(request.path)}") if self._visitors is not None else _off()
+                return redirect(SIGN_IN_PATH)
             await check_limit(self._limiter, visitor.account_id, request[CALL])
             return await page(request, visitor)
 
@@ -94,16 +93,15 @@ class Doors:
         """A form of somebody's who is signed in, sent from one of our pages."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            visitor = await self._known(request)
+            visitor = await self._visitors.find(request)
             if visitor is None:
-                raise Refusal("invalid_api_key", "you are not signed in any more; sign in and try again")
-            assert self._visitors is not None, "or nobody could be known"
+                raise Refusal("not_signed_in", "you are not signed in any more; sign in and try again")
             self._visitors.check_origin(request)
             await check_limit(self._limiter, visitor.account_id, request[CALL])
             fields = await read_form(request)
             if not hmac.compare_digest(fields.pop(WORD, "").encode(), word_of(visitor).encode()):
                 raise Refusal(
-                    "key_restricted", "this form is not from a page of yours; open the page anew and try again"
+                    "cross_site_request", "this form is not from a page of yours; open the page anew and try again"
                 )
             return await change(request, visitor, fields)
 
@@ -125,24 +123,12 @@ class Doors:
             response.headers["Retry-After"] = str(max(1, -int(-problem.retry_after_seconds // 1)))
         return response
 
-    async def _known(self, request: web.Request) -> Visitor | None:
-        return None if self._visitors is None else await self._visitors.find(request)
-
 
 def word_of(visitor: Visitor) -> str:
     """The word that the forms of this visitor's pages carry: known to nobody who cannot read them."""
     return hashlib.sha256(f"form {visitor.id}".encode()).hexdigest()[:32]
 
 
-def complaint(error: Refusal) -> dict[str, Any]:
-    """What a page says of a form that was refused."""
-    return {"message": error.problem.message, "param": error.problem.param}
-
-
 def redirect(location: str) -> web.Response:
     """Go on at another address of ours, by GET."""
     return web.Response(status=303, headers={"Location": location, "Cache-Control": "private, no-store"})
-
-
-def _off() -> web.StreamResponse:
-    raise Refusal("not_found", "nobody can sign in here: its operator has not set that up")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from console.services import Services
 from console.usage import Range
-from proxy.app import Services
 from tests.gateway import Gateway
 
 

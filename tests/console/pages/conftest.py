@@ -9,25 +9,13 @@ import pytest
 from tests.fakes.raw_upstream import RawUpstream
 from tests.gateway import Gateway, book, running_gateway
 from tests.paying import Shop, running_shop
-from tests.visiting import Browser, Everybody, Somebody
-
-
-def sign_in(gateway: Gateway, *names: str) -> list[Browser]:
-    """Browsers of people who are signed in: the first is the gateway's own account, the others have accounts of their own."""
-    everybody = gateway.process.visitors
-    assert isinstance(everybody, Everybody)
-    browsers = []
-    for number, name in enumerate(names):
-        account_id = gateway.account_id if number == 0 else gateway.new_account(name)[0]
-        everybody.known[name] = Somebody(f"session_{name}", account_id, f"{name}@example.com")
-        browsers.append(Browser(gateway, name))
-    return browsers
+from tests.visiting import HERE, Browser, sign_in
 
 
 @pytest.fixture
 async def pages(sqlite_database_url: str, alpha: RawUpstream, beta: RawUpstream) -> AsyncIterator[Gateway]:
-    """A gateway that knows who is signed in."""
-    async with running_gateway(book(alpha.url, beta.url), sqlite_database_url, visitors=Everybody()) as gateway:
+    """A gateway whose pages are where it listens."""
+    async with running_gateway(book(alpha.url, beta.url), sqlite_database_url, server=HERE) as gateway:
         yield gateway
 
 
@@ -39,7 +27,7 @@ def ada(pages: Gateway) -> Browser:
 
 @pytest.fixture
 async def shop_pages(sqlite_database_url: str, alpha: RawUpstream, beta: RawUpstream) -> AsyncIterator[Shop]:
-    """A gateway that takes payments and knows who is signed in."""
-    async with running_shop(book(alpha.url, beta.url), sqlite_database_url, visitors=Everybody()) as shop:
+    """The same, taking payments."""
+    async with running_shop(book(alpha.url, beta.url), sqlite_database_url, server=HERE) as shop:
         yield shop
         shop.prove()

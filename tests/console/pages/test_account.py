@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from proxy.pages import MEMBERS
-from tests.console.pages.conftest import sign_in
 from tests.console.pages.parts import faults_of
 from tests.gateway import Gateway
+from tests.visiting import sign_in
 
 SHOWN = [path for method, path in MEMBERS if method == "GET" and "{" not in path]
 

@@ -6,12 +6,11 @@ import re
 
 from billing.money import UNITS_PER_USD
 from console.pages.showing import DONE
-from tests.console.pages.conftest import sign_in
 from tests.console.pages.parts import faults_of
 from tests.console.pages.test_public import text_of
 from tests.gateway import Gateway
 from tests.paying import Shop
-from tests.visiting import Browser
+from tests.visiting import Browser, sign_in
 
 
 async def test_from_paying_to_the_refund(shop_pages: Shop) -> None:

@@ -6,11 +6,10 @@ import re
 
 from console.pages.dashboard import chart_of, dearest
 from console.pages.rendering import usd
-from tests.console.pages.conftest import sign_in
 from tests.console.pages.parts import faults_of
 from tests.console.pages.test_public import text_of
 from tests.gateway import Gateway
-from tests.visiting import Browser
+from tests.visiting import Browser, sign_in
 
 
 async def test_what_is_shown_is_what_the_api_tells(pages: Gateway, ada: Browser) -> None:

@@ -6,10 +6,9 @@ import html
 import re
 
 from console.pages.showing import DONE
-from tests.console.pages.conftest import sign_in
 from tests.console.pages.parts import faults_of
 from tests.gateway import Gateway, Reply
-from tests.visiting import Browser
+from tests.visiting import Browser, sign_in
 
 
 def key_in(reply: Reply) -> str:

@@ -13,7 +13,7 @@ from tests.gateway import Gateway
 
 async def test_what_is_put_in_is_escaped() -> None:
     """A message with markup is text."""
-    renderer = Renderer({"can_sign_in": False, "sign_in_path": "/sign-in"})
+    renderer = Renderer({"can_sign_in": lambda: False, "sign_in_path": "/sign-in", "sign_out_path": "/sign-out"})
 
     page = await renderer.page("problem.html", status=404, **problem_values('<script>alert("x")</script>'))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from console.pages.showing import DONE
 from storage.tickets import answer_ticket
-from tests.console.pages.conftest import sign_in
 from tests.console.pages.parts import faults_of
 from tests.console.pages.test_public import text_of
 from tests.gateway import Gateway
+from tests.visiting import sign_in
 
 
 async def test_from_the_question_to_the_answer(pages: Gateway) -> None:

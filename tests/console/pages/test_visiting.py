@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from console.limits import REQUESTS_PER_MINUTE
-from tests.console.pages.conftest import sign_in
 from tests.gateway import Gateway
-from tests.visiting import Browser
+from tests.visiting import Browser, sign_in
 
 FORM = {"name": "a key"}
 
 
 async def test_nobody_is_led_to_where_one_signs_in(pages: Gateway) -> None:
-    """From every page of one's own, and back to it afterwards; a form is refused."""
+    """From every page of one's own; a form is refused."""
     nobody = Browser(pages)
 
     reply = await nobody.get("/my/usage")
     refused = await nobody.send("/my/keys", FORM, word="")
 
-    assert (303, "/sign-in?next=/my/usage") == (reply.status, reply.headers["Location"])
+    assert (303, "/sign-in") == (reply.status, reply.headers["Location"])
     assert 401 == refused.status
     assert 1 == len((await pages.send(b"", method="GET", path="/v1/user/keys")).json["data"])
 
@@ -48,6 +47,19 @@ async def test_ones_own_pages_are_kept_by_nobody(pages: Gateway) -> None:
         (await ada.get(path)).headers["Cache-Control"] for path in ("/my/dashboard", "/", "/my/keys/key_none")
     ]
     assert "no-cache" == (await pages.get("/")).headers["Cache-Control"]
+
+
+async def test_signing_in_and_out(pages: Gateway) -> None:
+    """Whoever signs out on a page is nobody from then on, and is told where to sign in, if the operator has set that up."""
+    (ada,) = sign_in(pages, "ada")
+
+    home = await ada.get("/my/dashboard")
+    out = await ada.send("/sign-out", {})
+
+    assert b"Signed in as ada@example.com" in home.body
+    assert (303, "/sign-in") == (out.status, out.headers["Location"])
+    assert 303 == (await ada.get("/my/dashboard")).status
+    assert b"Sign in" not in (await pages.get("/pricing")).body
 
 
 async def test_too_many_pages(pages: Gateway) -> None:
