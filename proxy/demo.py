@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from billing.money import UNITS_PER_USD
+from console.post_office import LINK_PATH, SIGN_IN_PATH
 from providers.catalogue import Catalogue, build, load_shipped
 from proxy.app import Gateway
 from proxy.settings import MailSettings, SecuritySettings, ServerSettings, Settings, StorageSettings
@@ -31,11 +32,14 @@ from storage.identifiers import now_microseconds
 from storage.keys import create_key
 from storage.ledger import post_credit
 from storage.migrating import migrate
+from storage.sign_in_links import make_link
 
 HOST = "127.0.0.1"
 CREDIT = 10 * UNITS_PER_USD
 EMAIL = "demo@example.com"
 _PORTS_TRIED = 100
+LINK_MICROSECONDS = 86_400_000_000
+"""How long the printed link works: a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ class Demo:
 
     base_url: str
     console_url: str
+    sign_in_link: str
+    """Signs its visitor in to the demo's account, once."""
     key: str
     admin_url: str
     simulator_url: str
@@ -55,7 +61,17 @@ class Demo:
 
     def to_json(self) -> dict[str, str]:
         """For programs that start a demo."""
-        names = ("base_url", "console_url", "key", "admin_url", "simulator_url", "curl", "folder", "sign_in_url")
+        names = (
+            "base_url",
+            "console_url",
+            "sign_in_link",
+            "key",
+            "admin_url",
+            "simulator_url",
+            "curl",
+            "folder",
+            "sign_in_url",
+        )
         return {name: getattr(self, name) for name in names}
 
     def to_text(self) -> str:
@@ -63,6 +79,7 @@ class Demo:
         return f"""
   base URL    {self.base_url}
   console     {self.console_url}   (pages for people)
+  …           {self.sign_in_link}   (signs in to this account, once)
   key         {self.key}
   admin       {self.admin_url}   (/metrics, /healthz, /readyz)
   simulator   {self.simulator_url}
@@ -102,14 +119,25 @@ async def start_demo(resources: AsyncExitStack, *, port: int, admin_port: int, s
             connection, "promotion_demo", account.id, CREDIT, "promotion", "credit of the demo", now_microseconds()
         )
         _, key = create_key(connection, account.id, "demo", settings.security.key_prefix)
+        token = make_link(connection, account.email, now_microseconds() + LINK_MICROSECONDS, now_microseconds())
     gateway = Gateway(settings, simulated_catalogue(simulator.url), database)
     resources.push_async_callback(gateway.close)
     gateway.sign_in.office.tell = _say
     await gateway.start()
     base = f"{gateway.url}/v1"
-    curl, notes = curl_line(base, key), tuple(ports.notes)
-    sign_in_url = f"{gateway.url}/sign-in"
-    return Demo(base, f"{gateway.url}/", key, gateway.admin_url, simulator.url, curl, str(folder), sign_in_url, notes)
+    sign_in_url, link = f"{gateway.url}{SIGN_IN_PATH}", f"{gateway.url}{LINK_PATH}?token={token}"
+    return Demo(
+        base_url=base,
+        console_url=f"{gateway.url}/",
+        sign_in_link=link,
+        key=key,
+        admin_url=gateway.admin_url,
+        simulator_url=simulator.url,
+        curl=curl_line(base, key),
+        folder=str(folder),
+        sign_in_url=sign_in_url,
+        notes=tuple(ports.notes),
+    )
 
 
 def _say(text: str) -> None:

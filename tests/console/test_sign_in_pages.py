@@ -23,7 +23,8 @@ async def test_the_way_over_pages(desk: Desk) -> None:
     assert {} == browser.cookies
     done = await browser.ask("POST", "/sign-in/link", form={"token": mail.token})
 
-    assert (303, "/sign-in") == (done.status, done.headers["Location"])
+    assert (303, "/my/dashboard") == (done.status, done.headers["Location"])
+    assert b"page@example.com" in (await browser.ask("GET", "/my/dashboard")).body
     assert b"You are signed in as page@example.com" in (await browser.ask("GET", "/sign-in")).body
     out = await browser.ask("POST", "/sign-out", form={})
     assert (303, {}) == (out.status, browser.cookies)

@@ -144,6 +144,25 @@ async def test_every_model_of_the_demo_answers() -> None:
     assert [] == refused
 
 
+async def test_a_newcomer_signs_in_by_the_link_that_was_printed() -> None:
+    """The link's button leads to the dashboard of the account with the credit; the link works once."""
+    async with AsyncExitStack() as resources:
+        demo = await start_demo(resources, port=0, admin_port=0, simulator_port=0)
+        cookies = aiohttp.CookieJar(unsafe=True)
+        client = await resources.enter_async_context(aiohttp.ClientSession(cookie_jar=cookies))
+        link, _, token = demo.sign_in_link.partition("?token=")
+        headers, pages = {"Origin": demo.console_url.rstrip("/")}, []
+        for expected in (200, 400):
+            async with (
+                client.get(demo.sign_in_link) as seen,
+                client.post(link, data={"token": token}, headers=headers) as done,
+            ):
+                assert [expected, expected] == [seen.status, done.status]
+                pages.append(await done.text())
+    assert "$10.00" in pages[0]
+    assert "demo@example.com" in pages[0]
+
+
 async def test_a_demo_that_cannot_start_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When a port is refused half-way, what was started is closed and the folder removed."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
