@@ -64,6 +64,11 @@ TEMPLATES: Final[Mapping[str, Template]] = {
         ),
         "Your account",
     ),
+    "ticket_answer": Template(
+        "Your support ticket was answered",
+        ("There is an answer to your support ticket {ticket}. It stands on the support page of your account.",),
+        "Your account",
+    ),
     "low_balance": Template(
         "Your balance is low: {balance} USD",
         ("Your balance is {balance} USD, less than {below} USD. Calls that it does not cover are refused.",),

@@ -16,6 +16,7 @@ from storage.calls import CallRow, find_call, shown_instant
 from storage.connection import Connection
 from storage.cursors import can_be_stored, read_cursor, write_cursor
 from storage.identifiers import new_id
+from storage.outbox import put_mail
 
 Status = Literal["open", "answered", "closed"]
 
@@ -23,6 +24,7 @@ LARGEST_OPEN: Final = 20
 """How many tickets of an account may wait for an answer at once."""
 LARGEST_A_DAY: Final = 50
 LARGEST_ANSWERS: Final = 100
+MAIL_KIND: Final = "ticket_answer"
 _DAY: Final = 86_400_000_000
 
 _COLUMNS = "id, account_id, subject, message, request_id, facts, status, created, changed"
@@ -150,11 +152,15 @@ def find_ticket(connection: Connection, ticket_id: str, account_id: str | None =
 
 
 def answer_ticket(connection: Connection, ticket_id: str, text: str, now: int) -> Ticket:
-    """Add an answer. Raises UnknownTicket, and ValueError for one too many."""
+    """Add an answer, and have a mail tell that there is one. Raises UnknownTicket, and ValueError for one too many."""
     found = _mark(connection, ticket_id, "answered", now)
     if len(found.answers) >= LARGEST_ANSWERS:
         raise ValueError(f"a ticket has at most {LARGEST_ANSWERS} answers")
-    connection.execute(_ANSWER, (ticket_id, len(found.answers) + 1, text, now))
+    number = len(found.answers) + 1
+    connection.execute(_ANSWER, (ticket_id, number, text, now))
+    account = find_account(connection, found.account_id)
+    assert account is not None, "accounts are never deleted"
+    put_mail(connection, f"{ticket_id}:{number}", MAIL_KIND, account.email, {"ticket": ticket_id}, now)
     return replace(found, answers=(*found.answers, TicketAnswer(text, now)))
 
 

@@ -7,6 +7,7 @@ import pytest
 from console.mail_texts import TEMPLATES, compose
 
 FACTS = {
+    "ticket": "ticket_1",
     "service": "find-token",
     "until": "10:30 UTC",
     "amount": "20",

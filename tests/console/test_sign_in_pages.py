@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from console.page import STYLE
+from console.pages.rendering import STYLE_PATH
 from tests.signing_in import Desk
 
 
@@ -73,7 +73,7 @@ async def test_pages_are_safe(desk: Desk) -> None:
             page.headers["X-Content-Type-Options"],
         )
         assert [] == re.findall(rb"<script|<img|<b>|onerror=", page.body)
-        assert f"<style>{STYLE}</style>".encode() in page.body
+        assert f'<link rel="stylesheet" href="{STYLE_PATH}">'.encode() in page.body
     assert [200, 400, 400, 400, 415] == [page.status for page in pages]
 
 

@@ -133,6 +133,10 @@ def test_answers_stand_in_order(database: Database, new_account: Callable[..., s
             with pytest.raises(UnknownTicket):
                 close_ticket(connection, nobody, NOW)
 
+        told = connection.execute("SELECT id, kind, facts FROM mail").fetchall()
+
+    facts = f'{{"ticket": "{ticket.id}"}}'
+    assert {(f"{ticket.id}:{number + 1}", "ticket_answer", facts) for number in range(LARGEST_ANSWERS)} == set(told)
     assert ("answered", "closed", ["first"]) == (first.status, closed.status, [one.text for one in closed.answers])
     assert found is not None
     assert ("answered", NOW + 3, ["first", "second"]) == (
