@@ -14,7 +14,7 @@ import socket
 import sys
 import tempfile
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +61,7 @@ class Demo:
 
     def to_json(self) -> dict[str, str]:
         """For programs that start a demo."""
-        names = (
-            "base_url",
-            "console_url",
-            "sign_in_link",
-            "key",
-            "admin_url",
-            "simulator_url",
-            "curl",
-            "folder",
-            "sign_in_url",
-        )
+        names = [field.name for field in fields(self) if field.name != "notes"]
         return {name: getattr(self, name) for name in names}
 
     def to_text(self) -> str:
@@ -79,11 +69,11 @@ class Demo:
         return f"""
   base URL    {self.base_url}
   console     {self.console_url}   (pages for people)
-  …           {self.sign_in_link}   (signs in to this account, once)
+  your link   {self.sign_in_link}   (signs in to this account, once)
   key         {self.key}
   admin       {self.admin_url}   (/metrics, /healthz, /readyz)
   simulator   {self.simulator_url}
-  sign in     {self.sign_in_url}   (mails are written into the folder, and their links printed here)
+  sign in     {self.sign_in_url}   (with another address; mails are written into the folder, and their links printed here)
 
   The account has $10 to spend. The six providers are simulated, so the answers are made up and nothing is sent anywhere.
   Try it:
