@@ -20,7 +20,7 @@ installed_for_running := $(venv)/installed-for-running-$(call fingerprint,requir
 installed_for_development := $(venv)/installed-for-development-$(call fingerprint,requirements-dev.lock)
 installed := $(or $(wildcard $(installed_for_development)),$(installed_for_running))
 
-.PHONY: help install demo test check lint bench bench-ledger exam reference mutants lock
+.PHONY: help install demo test check lint bench bench-ledger exam reference mutants lock dashboard programs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name does; do \
@@ -35,8 +35,11 @@ demo: $(installed) ## the gateway with six simulated providers, an account and a
 # Most tests wait for something, so two at a time take little more than half as long. A file stays with one process.
 in_parallel := -n 2 --dist loadfile
 
-test: $(installed_for_development) ## the tests
+test: $(installed_for_development) programs ## the tests
 	@$(bin)/python -m pytest $(or $(ARGUMENTS),$(in_parallel))
+
+programs: $(installed_for_development) ## install what tests drive and has no wheel (as root, with apt-get): Prometheus, HAProxy, nginx
+	@$(bin)/python -m tests.fakes.programs
 
 check: lint test ## everything that must hold before a change lands: lint, then test
 
@@ -46,13 +49,16 @@ lint: $(installed_for_development) ## form, style, types, import floors
 	@$(bin)/mypy
 	@$(bin)/lint-imports
 
+dashboard: $(installed_for_development) ## write deploy/grafana.json from deploy/dashboard.py
+	@$(bin)/python deploy/dashboard.py
+
 bench: $(installed_for_development) ## what a request costs in CPU time, beside a direct call and a bare passthrough
 	@$(bin)/python bench/passthrough/run.py $(ARGUMENTS)
 
 bench-ledger: $(installed_for_development) ## hold and settlement: pairs per second and CPU per pair, on SQLite and PostgreSQL
 	@$(bin)/python -m bench.ledger.run $(ARGUMENTS)
 
-exam: $(installed_for_development) ## the tests with long campaigns of generated examples; takes its time
+exam: $(installed_for_development) programs ## the tests with long campaigns of generated examples; takes its time
 	@FIND_TOKEN_EXAM=1 $(bin)/python -m pytest --timeout=0 $(ARGUMENTS)
 
 reference: $(installed_for_development) ## write the settings into docs/configuration.md and deploy/find-token.toml
