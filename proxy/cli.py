@@ -75,7 +75,9 @@ def serve(options: Options, workers: int | None, worker_listen: str | None, work
     """Run the gateway until it is told to stop (SIGTERM, SIGINT)."""
     import asyncio
 
+    from proxy.config import service_manager_socket
     from proxy.running import run_gateway, run_supervisor
+    from proxy.service_manager import READY, notify
 
     loaded = load(options)
     as_worker = (worker_listen, f"unix:{worker_admin}") if worker_listen and worker_admin else None
@@ -87,6 +89,8 @@ def serve(options: Options, workers: int | None, worker_listen: str | None, work
         answer_with(
             options, {"url": url, "admin_url": admin_url}, f"listening on {url}\nadmin listening on {admin_url}"
         )
+        if as_worker is None:
+            notify(service_manager_socket(), READY)
 
     with open_books(loaded) as database:
         if count > 1:

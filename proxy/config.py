@@ -66,6 +66,11 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Loa
     return Loaded(settings, catalogue, warnings, written=written, catalogue_data=book.data)
 
 
+def service_manager_socket() -> str:
+    """Where systemd wants to hear of us; empty where nothing waits for that."""
+    return os.environ.get("NOTIFY_SOCKET", "")
+
+
 def load_catalogue(path: Path) -> Catalogue:
     """Another catalogue than the one in force, checked as that is. Raises ConfigurationFaults."""
     faults: list[Fault] = []
@@ -144,6 +149,12 @@ def _settings_warnings(settings: Settings, document: Document) -> list[str]:
         warnings.append("stripe.return_hosts is empty: nobody can recharge, because no return address is allowed")
     if (settings.mail.host or settings.google.client_id) and settings.server.public_url == Settings().server.public_url:
         warnings.append("server.public_url is not set: people who sign in are led to this machine itself")
+    if settings.server.workers > 1 and not settings.storage.redis and any(settings.limits.model_dump().values()):
+        workers = settings.server.workers
+        warnings.append(
+            f"storage.redis is empty: each of the {workers} workers keeps limits by itself, "
+            f"so together they allow {workers} times as much"
+        )
     return warnings
 
 

@@ -22,10 +22,11 @@ from typing import Any
 from metrics.logs import JsonHandler, LineWriter, line_of
 from proxy.app import Gateway
 from proxy.checks import parse_listen
-from proxy.config import Loaded
+from proxy.config import Loaded, service_manager_socket
 from proxy.demo import Demo, start_demo
 from proxy.listening import listen
 from proxy.reloading import Reloading
+from proxy.service_manager import STOPPING, notify
 from proxy.supervisor import Plan, Supervisor, worker_command
 from simulator.server import DEMO_SETTINGS
 from simulator.server import start as start_simulator
@@ -73,6 +74,8 @@ async def _serve(gateway: Gateway, ready: Callable[[str, str], None], *, as_work
         collect_garbage_rarely()
         ready(gateway.url, gateway.admin_url)
         await told_to_stop.wait()
+        if not as_worker:
+            notify(service_manager_socket(), STOPPING)
     finally:
         await gateway.close()
 
@@ -147,6 +150,7 @@ async def run_supervisor(
             await supervisor.start()
             ready(supervisor.url, admin_url)
             await told_to_stop.wait()
+            notify(service_manager_socket(), STOPPING)
         finally:
             await supervisor.stop()
             await admin.cleanup()

@@ -375,6 +375,19 @@ def test_whatever_is_written_gives_settings_or_faults_and_no_secret(lines: list[
 # --- warnings ---
 
 
+def test_several_workers_without_redis_are_pointed_out() -> None:
+    """Each keeps limits by itself; one worker, a Redis, or no limit at all is no reason to speak."""
+    several, redis = "[server]\nworkers = 4\n", '[storage]\nredis = "redis://127.0.0.1/0"\n'
+    without_limits = "[limits]\nrequests_per_minute = 0\n"
+    sentence = (
+        "storage.redis is empty: each of the 4 workers keeps limits by itself, so together they allow 4 times as much"
+    )
+
+    assert sentence in warnings_of(several)
+    for quiet in ("", several + redis, several + without_limits):
+        assert not [warning for warning in warnings_of(quiet) if "storage.redis" in warning]
+
+
 def test_an_unset_variable_says_what_is_off(folder: Path) -> None:
     """Unset and empty are the same: the feature is off, and the operator is told by which name."""
     expected = [
