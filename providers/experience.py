@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from providers.key_choice import KeyChoice
 from providers.retry_budget import RetryBudgets
+from providers.without_usage import WithoutUsage
 
 
 class Experience:
@@ -12,5 +13,6 @@ class Experience:
     def __init__(self) -> None:
         self.retry_budgets = RetryBudgets()
         self.keys = KeyChoice()
+        self.without_usage = WithoutUsage()
         self.calls_in_flight = 0
         """Calls that hold money and are waiting for an upstream, or being answered."""

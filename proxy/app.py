@@ -269,10 +269,8 @@ class Gateway:
         asked = [links[name] for name in ("auth", "rate_limit", "body", "byok")]
         asked.insert(0, observe(self._instruments, self._clock, counted=False))
         self._quoted = fold(asked, quote(self._ledger, self._choice()))
-        return fold(
-            chain,
-            chat(self._transport, relay_settings_of(self._settings, self._instruments.streams_open, self._headers_of)),
-        )
+        relayed = relay_settings_of(self._settings, self._instruments.streams_open, self._headers_of)
+        return fold(chain, chat(self._transport, relayed, self._experience.without_usage))
 
     async def _quote(self, request: web.Request) -> web.StreamResponse:
         return await self._quoted(request)

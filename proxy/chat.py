@@ -38,9 +38,8 @@ from proxy.keep_alive import KeepAlive
 from proxy.relay import Relay, RelaySettings, WholeAnswer, begin_stream
 
 
-def chat(transport: Transport, settings: RelaySettings) -> Handler:
+def chat(transport: Transport, settings: RelaySettings, without_usage: WithoutUsage) -> Handler:
     """The handler of POST /v1/chat/completions, behind its chain."""
-    without_usage = WithoutUsage()
 
     async def attempt(request: web.Request) -> web.StreamResponse:
         call = request[CALL]

@@ -43,6 +43,16 @@ async def steadily(gateway: Gateway, per_second: float, seconds: float, **fields
     return list(await asyncio.gather(*(one(number) for number in range(round(per_second * seconds)))))
 
 
+def not_as(status: int, made: list[Made]) -> list[str]:
+    """What every call said that was not answered with ``status``: when it began after the first, how long it took, its words."""
+    first = made[0].began if made else 0.0
+    return [
+        f"{one.began - first:.2f} s, for {one.seconds:.2f} s: {one.reply.status} {one.reply.body[:300]!r}"
+        for one in made
+        if one.reply.status != status
+    ]
+
+
 class Counted:
     """An upstream's answers, each given after a moment, with the most that were under way at once since ``forget``."""
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from billing.money import parse_usd
+from proxy.config import Loaded
 from tests.fakes.raw_upstream import Answer, RawUpstream, Received, as_asked, failure, stream
 from tests.gateway import Gateway
 
@@ -60,6 +61,17 @@ async def test_a_provider_that_refuses_the_question_gets_one_retry_without_it_an
     assert all(row.cost > 0 for row in rows)
     assert [row.cost for row in rows] == [parse_usd(reply.bill["cost"]) for reply in replies]
     gateway.prove()
+
+
+async def test_it_is_remembered_when_other_settings_come_in_force(gateway: Gateway, alpha: RawUpstream) -> None:
+    """What a provider refuses does not depend on the operator's files: taking them anew asks it nothing again."""
+    alpha.otherwise = refusing()
+    await gateway.chat(stream=True)
+    process = gateway.process
+    process.apply(Loaded(process._settings, process.catalogue(), []))
+    await gateway.chat(stream=True)
+
+    assert [True, False, False] == ["stream_options" in request.json for request in alpha.requests]
 
 
 async def test_it_is_remembered_for_the_upstream_model_alone(gateway: Gateway, alpha: RawUpstream) -> None:
