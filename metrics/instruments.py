@@ -22,6 +22,7 @@ FAMILIES: Final[dict[str, str]] = {
     "requests_total": "Calls that passed authentication, by how they ended.",
     "request_seconds": "From the request's head to the answer's last byte but one.",
     "time_to_first_token_seconds": "From the request's head to the first content of a stream.",
+    "overhead_seconds": "What this process added to a call: its time without the wait for upstreams.",
     "upstream_attempts_total": "Attempts at upstreams, by outcome.",
     "upstream_seconds": "How long an attempt took.",
     "failovers_total": "Calls that left this provider and model for the next candidate.",
@@ -54,6 +55,7 @@ FAMILIES: Final[dict[str, str]] = {
 }
 
 SECONDS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+OVERHEAD_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 COMMIT_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5)
 
 _MONEY_UNITS_PER_USD: Final = 10**8
@@ -95,6 +97,7 @@ class Instruments:
         self._requests = self._counter("requests_total", _REQUEST_LABELS)
         self._request_seconds = self._histogram("request_seconds", _UPSTREAM_LABELS, SECONDS_BUCKETS)
         self._first_token_seconds = self._histogram("time_to_first_token_seconds", _UPSTREAM_LABELS, SECONDS_BUCKETS)
+        self._overhead_seconds = self._histogram("overhead_seconds", _UPSTREAM_LABELS, OVERHEAD_BUCKETS)
         self._attempts = self._counter("upstream_attempts_total", (*_UPSTREAM_LABELS, "outcome"))
         self._upstream_seconds = self._histogram("upstream_seconds", _UPSTREAM_LABELS, SECONDS_BUCKETS)
         self._failovers = self._counter("failovers_total", _UPSTREAM_LABELS)
@@ -165,6 +168,10 @@ class Instruments:
     def first_token(self, provider: str, model: str, seconds: float) -> None:
         """The first content of a stream came after ``seconds``."""
         self._first_token_seconds.observe((provider, model), seconds)
+
+    def overhead(self, provider: str, model: str, seconds: float) -> None:
+        """So much of a call's time was spent in this process and not on waiting for upstreams."""
+        self._overhead_seconds.observe((provider, model), seconds)
 
     def attempt(self, provider: str, model: str, outcome: str, seconds: float) -> None:
         """One try at one upstream is over."""

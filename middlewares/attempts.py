@@ -27,7 +27,7 @@ def record(
     call: Call, offer: Offer, seconds: float, outcome: str, error: UpstreamError | None, instruments: Instruments
 ) -> None:
     """Add the row of an attempt that is over to its call, and count it."""
-    if call.answer is None or not call.answer.asked:
+    if call.answer is None or call.answer.asked_at is None:
         return  # Refused before the upstream was called: nothing was tried, so nothing is told in the log.
     usage = call.bill.usage if call.bill is not None else Usage(0, 0)
     cost = _upstream_cost(offer, call, usage)

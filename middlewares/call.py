@@ -81,19 +81,22 @@ class Answer:
     """What is known of one attempt's answer, filled in by chat and relay as its bytes pass."""
 
     __slots__ = (
-        "asked",
+        "asked_at",
         "ending",
         "failure",
         "finished",
         "first_content_at",
+        "heard_at",
         "produced_bytes",
         "tally",
         "unreported_bytes",
     )
 
     def __init__(self) -> None:
-        self.asked = False
-        """Whether the upstream was called at all; a request that no dialect can say never gets that far."""
+        self.asked_at: float | None = None
+        """When the upstream was called, on the event loop's clock; a request that no dialect can say never gets that far."""
+        self.heard_at: float | None = None
+        """When nothing more came from it: its answer was whole, or had failed."""
         self.tally = UsageTally()
         """Usage as the upstream reports it."""
         self.produced_bytes = 0
@@ -121,6 +124,7 @@ WRITERS: Final[dict[str, tuple[str, ...]]] = {
     "hold": ("correlate", "budget"),
     "max_tokens_clamp": ("correlate", "metering"),
     "attempts": ("correlate",),
+    "waited_seconds": ("correlate", "routing"),
     "offer": ("correlate", "routing"),
     "mode": ("correlate", "byok"),
     "shown": ("correlate", "headers"),
@@ -181,6 +185,8 @@ class Call:
     """The max_tokens that we chose because the balance covers no more."""
     attempts: list[AttemptRow]
     """What was tried, in order; grows as routing tries."""
+    waited_seconds: float
+    """How long it has waited for upstreams, and between tries: what of its time was not ours."""
     offer: Offer | None
     """The candidate being tried, in the end the one that served."""
     mode: str | None

@@ -53,6 +53,7 @@ def new_call() -> Call:
     call.cost = call.balance = call.hold = None
     call.max_tokens_clamp = None
     call.attempts = []
+    call.waited_seconds = 0.0
     call.offer = None
     call.mode = None
     call.shown = False

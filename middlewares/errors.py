@@ -28,6 +28,10 @@ RETRY_SECONDS: Final = 5
 """What a 503 of ours asks the caller to wait where nothing better is known."""
 
 
+CLIENT_LEFT: Final = 499
+"""The status of a call whose caller left: never sent, but logged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One error as a caller sees it."""
@@ -139,7 +143,7 @@ def problem_of(error: BaseException) -> Problem:
 def status_of(error: BaseException) -> int:
     """The HTTP status that ``error`` becomes; 499 for a caller who left (never sent, but logged)."""
     if isinstance(error, (asyncio.CancelledError, ClientGone)):
-        return 499
+        return CLIENT_LEFT
     return problem_of(error).status
 
 

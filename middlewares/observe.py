@@ -20,7 +20,7 @@ from aiohttp.typedefs import Handler, Middleware
 from billing.money import format_usd
 from metrics.instruments import Instruments
 from middlewares.call import CALL, Call
-from middlewares.errors import ClientGone, code_of, status_of
+from middlewares.errors import CLIENT_LEFT, ClientGone, code_of, status_of
 from middlewares.explaining import outline
 
 
@@ -134,6 +134,8 @@ def _count(instruments: Instruments, call: Call, status: int, seconds: float) ->
     unbilled = "replayed" if call.replay_of is not None else "refused" if status < 500 else "failed"
     outcome = call.bill.ending.value if call.bill is not None else unbilled
     instruments.request(provider, model, call.mode or "", outcome, str(status), seconds)
+    if call.attempts and status != CLIENT_LEFT:
+        instruments.overhead(provider, model, seconds - call.waited_seconds)
     answer = call.answer
     if answer is not None and answer.first_content_at is not None and call.stream is not None:
         instruments.first_token(provider, model, answer.first_content_at - call.started)

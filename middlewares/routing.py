@@ -238,6 +238,7 @@ class _Route:
                 return None
             retried_at_once = retried_at_once or step.wait_seconds == 0
             self._instruments.retry(offer.provider_name, offer.model.id)
+            self._call.waited_seconds += step.wait_seconds
             await asyncio.sleep(step.wait_seconds)
             if not self._health.may_try(offer.health_key, self, self._is_begun):
                 return None  # Others have found out meanwhile that it is away.
@@ -310,6 +311,9 @@ class _Route:
         self._health.succeeded(offer.health_key, latency_seconds=latency, tokens_per_second=speed)
 
     def _record(self, offer: Offer, started: float, outcome: str, error: UpstreamError | None) -> None:
+        answer = self._call.answer
+        if answer is not None and answer.asked_at is not None and answer.heard_at is not None:
+            self._call.waited_seconds += answer.heard_at - answer.asked_at
         record(self._call, offer, self._clock() - started, outcome, error, self._instruments)
 
     def _verdict(self) -> Exception:

@@ -50,7 +50,7 @@ def chat(transport: Transport, settings: RelaySettings, without_usage: WithoutUs
         refused_before = _refused_stream_options(call, offer)
         with_usage = not refused_before and offer.health_key not in without_usage
         outgoing = _shape(call, offer, key, with_usage=with_usage)
-        answer.asked = True
+        answer.asked_at = asyncio.get_running_loop().time()
         keep_alive = _keep_alive(request, settings) if call.streamed else None
         try:
             async with asyncio.timeout_at(call.attempt_until) as limit, await transport.open(outgoing) as incoming:
@@ -76,6 +76,8 @@ def chat(transport: Transport, settings: RelaySettings, without_usage: WithoutUs
             _redact(error, key)
             raise
         finally:
+            if answer.heard_at is None:
+                answer.heard_at = asyncio.get_running_loop().time()
             if keep_alive is not None:
                 keep_alive.stop()
         if answer.failure is not None:
@@ -195,6 +197,7 @@ async def _read_plain(incoming: UpstreamAnswer, offer: Offer, answer: Answer) ->
     Raises what the body hides, or AnswerUnreadable.
     """
     document = await incoming.read()
+    answer.heard_at = asyncio.get_running_loop().time()
     try:
         parsed = parse_json(document)
     except (ValueError, RecursionError):
