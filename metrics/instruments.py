@@ -29,6 +29,8 @@ FAMILIES: Final[dict[str, str]] = {
     "retries_total": "Attempts made again at the same upstream.",
     "provider_up": "1 while no circuit of the provider is open.",
     "circuit_state": "1 while the circuit of this upstream is open.",
+    "probes_total": "Free probes of providers, by how they ended.",
+    "probe_up": "1 where the last free probe of the provider was answered, 0 where it failed.",
     "tokens_total": "Tokens in the billing log, by kind.",
     "spend_usd_total": "What accounts paid, in USD.",
     "upstream_cost_usd_total": "What providers charge the operator, in USD, failed attempts included.",
@@ -102,6 +104,8 @@ class Instruments:
         self._upstream_seconds = self._histogram("upstream_seconds", _UPSTREAM_LABELS, SECONDS_BUCKETS)
         self._failovers = self._counter("failovers_total", _UPSTREAM_LABELS)
         self._retries = self._counter("retries_total", _UPSTREAM_LABELS)
+        self._probes = self._counter("probes_total", ("provider", "outcome"))
+        self._probe_up = Gauge(_name("probe_up"), FAMILIES["probe_up"], ("provider",), registry=self.registry)
         self._tokens = self._counter("tokens_total", (*_UPSTREAM_LABELS, "kind"))
         self._spend = self._counter("spend_usd_total", (*_UPSTREAM_LABELS, "mode"), scale=_MONEY_UNITS_PER_USD)
         self._absorbed = self._counter("absorbed_usd_total", _UPSTREAM_LABELS, scale=_MONEY_UNITS_PER_USD)
@@ -185,6 +189,12 @@ class Instruments:
     def retry(self, provider: str, model: str) -> None:
         """A call asks the same upstream again."""
         self._retries.add((provider, model))
+
+    def probed(self, provider: str, outcome: str, *, up: bool | None) -> None:
+        """A free probe is over; ``up`` is None where its answer says nothing of the provider."""
+        self._probes.add((provider, outcome))
+        if up is not None:
+            self._probe_up.labels(provider).set(1 if up else 0)
 
     def held(self, amount: int | None) -> None:
         """What is held now, for all calls in flight; None where the books cannot say, which reads as NaN."""

@@ -19,6 +19,7 @@ from metrics.instruments import PREFIX
 
 _OTHERWISE: Final[dict[str, Callable[[Iterable[float]], float]]] = {
     "provider_up": min,
+    "probe_up": min,
     "config_last_reload_successful": min,
     "circuit_state": max,
     "build_info": max,

@@ -1,8 +1,11 @@
-"""What live traffic tells about each upstream: a circuit that opens on failures, and how fast it answers.
+"""What live traffic, and where there is none free probes, tell about each upstream: a circuit that opens on failures, and how
+fast it answers.
 
 Rules: only what says something about the provider counts (a caller's own fault or a caller who leaves is neutral); failures
 of one call alone never open a circuit; an open circuit lets one probe through at a time after a while, earlier where nobody
-else could be asked; health is a preference, never a reason to refuse a call that could be tried.
+else could be asked; health is a preference, never a reason to refuse a call that could be tried. A free probe
+(providers/probing.py) speaks of a provider's host and key: it can open circuits, and bring an open one to half-open, but only
+an answer to a call closes one.
 """
 
 from __future__ import annotations
@@ -70,6 +73,12 @@ class _Circuit:
     probe: object = None
     """Who has the probe; None while nobody has."""
     serves: Callable[[], bool] = never
+    told_at: float | None = None
+    """When a call last told anything about the upstream."""
+    by_host: bool = False
+    """Whether it is open because a free probe did not reach the provider."""
+    welcome: bool = False
+    """Whether a free probe has been answered since it opened: it is half open, for all that is known."""
     latency_seconds: float | None = None
     tokens_per_second: float | None = None
     record: TrackRecord = field(default_factory=TrackRecord)
@@ -147,6 +156,7 @@ class Health:
         """A proper answer came, whoever asked: the circuit closes."""
         circuit = self._circuits.setdefault(key, _Circuit())
         circuit.failures = circuit.calls = 0
+        circuit.told_at = self._clock()
         circuit.record.served(latency_seconds)
         if latency_seconds is not None:
             circuit.latency_seconds = _smooth(circuit.latency_seconds, latency_seconds)
@@ -162,10 +172,11 @@ class Health:
         """
         circuit = self._circuits.setdefault(key, _Circuit())
         circuit.record.failed()
-        now = self._clock()
+        now = circuit.told_at = self._clock()
         if circuit.opened_at is not None:
             if circuit.probe is not None and circuit.probe == who:
                 circuit.probe, circuit.serves, circuit.opened_at = None, never, now
+                circuit.by_host = circuit.welcome = False
             return  # Who went there before it opened says nothing new.
         if now - circuit.failed_at > FORGOTTEN_SECONDS:
             circuit.failures = circuit.calls = 0
@@ -173,9 +184,7 @@ class Health:
         circuit.failures += 1
         circuit.calls += not (again and circuit.calls)
         if circuit.failures >= self._failures_to_open and circuit.calls >= self._calls_to_open:
-            circuit.opened_at = now
-            if self.on_change is not None:
-                self.on_change(key, False)
+            self._open(key, circuit, now)
 
     def neutral(self, key: HealthKey, who: object = ANYBODY) -> None:
         """The attempt said nothing about the provider; a probe that ``who`` had is given back."""
@@ -183,14 +192,54 @@ class Health:
         if circuit is not None and circuit.probe is not None and circuit.probe == who:
             circuit.probe, circuit.serves = None, never
 
+    def told_at(self, key: HealthKey) -> float | None:
+        """When a call last told anything about this upstream, on our clock."""
+        circuit = self._circuits.get(key)
+        return None if circuit is None else circuit.told_at
+
+    def is_away(self, key: HealthKey) -> bool:
+        """Whether the circuit is open and nothing has been heard of the provider since."""
+        circuit = self._circuits.get(key)
+        return circuit is not None and circuit.opened_at is not None and not circuit.welcome
+
+    def found_away(self, key: HealthKey, *, unreachable: bool) -> None:
+        """Free probes failed: the circuit opens. Where the provider's host could not even be reached, one that is open stays so
+        for its whole time again: no call would fare better. A call that is probing meanwhile has the better word."""
+        circuit = self._circuits.setdefault(key, _Circuit())
+        if circuit.probe is not None or (circuit.opened_at is not None and not unreachable):
+            return
+        circuit.by_host, circuit.welcome = unreachable, False
+        if circuit.opened_at is None:
+            self._open(key, circuit, self._clock())
+        else:
+            circuit.opened_at = self._clock()
+
+    def found_well(self, key: HealthKey) -> None:
+        """A free probe was answered: an open circuit is half open, at once where nothing but the host was in question, else
+        when its time is over. It is never closed by this, which says nothing about the model."""
+        circuit = self._circuits.get(key)
+        if circuit is None or circuit.opened_at is None or circuit.probe is not None:
+            return
+        circuit.welcome = True
+        if circuit.by_host:
+            circuit.by_host, circuit.opened_at = False, self._clock() - self._open_seconds
+
     def __iter__(self) -> Iterator[tuple[HealthKey, Standing]]:
-        """Every upstream that was tried; here healthy means that its circuit is closed, whether a probe is due or not."""
+        """Every upstream that anything is known of; here healthy means that its circuit is closed, or half open because a free
+        probe was answered. Whether a call's probe is due does not count."""
         return (
-            (key, circuit.standing(healthy=circuit.opened_at is None)) for key, circuit in [*self._circuits.items()]
+            (key, circuit.standing(healthy=circuit.opened_at is None or circuit.welcome))
+            for key, circuit in [*self._circuits.items()]
         )
+
+    def _open(self, key: HealthKey, circuit: _Circuit, now: float) -> None:
+        circuit.opened_at, circuit.welcome = now, False
+        if self.on_change is not None:
+            self.on_change(key, False)
 
     def _close(self, key: HealthKey, circuit: _Circuit) -> None:
         circuit.failures, circuit.calls, circuit.opened_at, circuit.probe, circuit.serves = 0, 0, None, None, never
+        circuit.by_host = circuit.welcome = False
         if self.on_change is not None:
             self.on_change(key, True)
 

@@ -50,6 +50,8 @@ class Outgoing:
     url: str
     headers: Mapping[str, str]
     body: bytes
+    method: str = "POST"
+    """POST, or GET for what has no body and costs nothing."""
 
 
 class UpstreamAnswer(Protocol):
@@ -103,7 +105,7 @@ class PooledTransport:
     """HTTP/1.1 connections, kept for the next request after a complete answer."""
 
     def __init__(self) -> None:
-        self._targets: dict[str, _Target] = {}
+        self._targets: dict[tuple[str, str], _Target] = {}
         self._idle: dict[tuple[str, int, bool], deque[Connection]] = {}
         self._open: set[Connection] = set()
         self._tls_context: ssl.SSLContext | None = None
@@ -124,7 +126,7 @@ class PooledTransport:
         """Send, and wait for the head of the answer."""
         if self._closed:
             raise UpstreamUnreachable("the gateway is stopping")
-        target = self._targets.get(outgoing.url) or self._learn(outgoing.url)
+        target = self._targets.get((outgoing.method, outgoing.url)) or self._learn(outgoing.method, outgoing.url)
         connection = self._take(target) or await self._connect(target)
         interrupted = False
         try:
@@ -187,8 +189,8 @@ class PooledTransport:
             self._tls_context.set_alpn_protocols(["http/1.1"])
         return self._tls_context
 
-    def _learn(self, url: str) -> _Target:
-        """Take a URL apart; there are as many as providers in the catalogue."""
+    def _learn(self, method: str, url: str) -> _Target:
+        """Take a URL apart; there are two for each provider in the catalogue."""
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -201,13 +203,11 @@ class PooledTransport:
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         if port is not None:
             host = f"{host}:{port}"
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: identity\r\nUser-Agent: find-token\r\n".encode()
-        )
+        head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: identity\r\nUser-Agent: find-token\r\n".encode()
         target = _Target(parts.hostname, port or (443 if tls else 80), tls, head)
         if len(self._targets) >= TARGETS_REMEMBERED:
             self._targets.clear()
-        self._targets[url] = target
+        self._targets[method, url] = target
         return target
 
 
@@ -299,7 +299,7 @@ def _request(target: _Target, outgoing: Outgoing) -> bytes:
     lines = "".join([f"{name}: {text}\r\n" for name, text in headers.items()])
     if not lines.count("\r") == lines.count("\n") == len(headers) or "\0" in lines:
         raise ValueError("a header for the provider holds a line end")
-    length = b"Content-Length: %d\r\n\r\n" % len(outgoing.body)
+    length = b"\r\n" if outgoing.method == "GET" else b"Content-Length: %d\r\n\r\n" % len(outgoing.body)
     return target.request_head + lines.encode("latin-1", "replace") + length + outgoing.body
 
 

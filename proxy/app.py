@@ -39,6 +39,7 @@ from providers.transport import PooledTransport
 from proxy.chat import chat
 from proxy.config import Loaded
 from proxy.endpoints import list_endpoints
+from proxy.free_probes import free_probes
 from proxy.front import Front
 from proxy.listening import listen
 from proxy.models import list_models, show_model
@@ -181,6 +182,8 @@ class Gateway:
         await self._ledger.heartbeat()
         await self._limiter.start()
         self._in_background(self._overload.watch())
+        told = self._health, self._experience, self.catalogue, lambda: self._settings, self._instruments
+        self._in_background(free_probes(self._transport, *told))
         self._in_background(self._keys.watch())
         self._in_background(self._key_uses.watch())
         self._in_background(self._provider_keys.watch())

@@ -215,6 +215,12 @@ class RoutingSettings(Section):
         default=15,
         description="A plain candidate silent for this long is left for the next, where a healthy one stands by.",
     )
+    probe_seconds: Wait = Field(
+        default=60,
+        description="A provider that no call has told of for so long is asked for its list of models, free; 0 asks nobody.",
+    )
+    probe_away_seconds: Seconds = Field(default=5, description="The same for a provider that is away.")
+    probe_timeout_seconds: Seconds = Field(default=5, description="How long such a probe may take.")
     failover: Literal["auto", "patient"] = Field(
         default="auto",
         description='"auto" moves on at once while a healthy candidate stands by; "patient" retries each first.',

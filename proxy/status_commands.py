@@ -36,6 +36,8 @@ def status_from(samples: Samples) -> dict[str, Any]:
             counts = attempts.setdefault(labels["provider"], [0, 0])
             counts[0] += value
             counts[1] += value if labels["outcome"] == "served" else 0
+    up = {labels["provider"]: value == 1 for name, labels, value in samples if name == "provider_up"}
+    probed = {labels["provider"]: value == 1 for name, labels, value in samples if name == "probe_up"}
     held = single.get("holds_usd", float("nan"))
     return {
         "version": next((labels["version"] for name, labels, _ in samples if name == "build_info"), None),
@@ -45,13 +47,13 @@ def status_from(samples: Samples) -> dict[str, Any]:
         "held_usd": f"{held:.8f}" if held == held else None,  # NaN: the books cannot be reached.
         "providers": [
             {
-                "provider": labels["provider"],
-                "up": value == 1,
-                "attempts": int(attempts.get(labels["provider"], [0, 0])[0]),
-                "served": int(attempts.get(labels["provider"], [0, 0])[1]),
+                "provider": provider,
+                "up": up.get(provider, True),
+                "attempts": int(attempts.get(provider, [0, 0])[0]),
+                "served": int(attempts.get(provider, [0, 0])[1]),
+                "probe": {True: "answered", False: "failed", None: None}[probed.get(provider)],
             }
-            for name, labels, value in samples
-            if name == "provider_up"
+            for provider in [*up, *(name for name in probed if name not in up)]
         ],
         "circuits": [
             {**labels, "state": "open" if value else "closed"}
@@ -71,6 +73,7 @@ def status_as_text(answer: dict[str, Any]) -> str:
         f"ledger: {answer['ledger_queue']} jobs waiting, {answer['held_usd'] or 'unknown'} USD held",
         *(
             f"{one['provider']}: {'up' if one['up'] else 'DOWN'}, {one['served']} of {one['attempts']} attempts served"
+            + (f", the last free probe {'was ' * (one['probe'] == 'answered')}{one['probe']}" if one["probe"] else "")
             for one in answer["providers"]
         ),
         f"circuits: {len(circuits) - len(away)} closed, {len(away)} open"

@@ -1,7 +1,8 @@
 """An upstream of raw sockets: it sends exactly the bytes it is told, when it is told, and ends as it is told.
 
 For exact usage, exact bytes and exact breaks, which the simulator does not offer. Every request it receives is kept, head
-and body, with whether the caller left before the answer was over.
+and body, with whether the caller left before the answer was over. Questions that cost nothing (GET) are kept apart, in
+`listings`, and answered by `listing`.
 
 An answer is a sequence of steps: bytes are sent, a number is a pause in seconds, an `asyncio.Event` is waited for, FIN, RST
 and HANG end the connection or leave it hanging. An answer without an ending leaves the connection open for the next request.
@@ -73,6 +74,9 @@ class RawUpstream:
         self.connections = 0
         self.otherwise: Callable[[Received], Answer] = as_asked()
         """The answer to every request for which none was given."""
+        self.listings: list[Received] = []
+        self.listing: Answer = [http({"object": "list", "data": []})]
+        """The answer to whoever asks for the list of models."""
         self.url = ""
         self._answers: deque[Answer | Callable[[Received], Answer]] = deque()
         self._server: asyncio.Server | None = None
@@ -116,9 +120,7 @@ class RawUpstream:
                 head = early + await reader.readuntil(b"\r\n\r\n")
                 request = Received(head[:-4], b"", number, asyncio.get_running_loop().time())
                 request.body = await reader.readexactly(int(request.headers.get("content-length", "0")))
-                self.requests.append(request)
-                given = self._answers.popleft() if self._answers else self.otherwise
-                answer = given(request) if callable(given) else given
+                answer = self._choose(request)
                 early = await self._answer(answer, request, reader, writer)
                 if writer.is_closing():
                     return
@@ -126,6 +128,15 @@ class RawUpstream:
             return  # The caller has no more to ask.
         finally:
             writer.close()
+
+    def _choose(self, request: Received) -> Answer:
+        """Keep the request, and pick its answer."""
+        if request.head.startswith(b"GET "):
+            self.listings.append(request)
+            return self.listing
+        self.requests.append(request)
+        given = self._answers.popleft() if self._answers else self.otherwise
+        return given(request) if callable(given) else given
 
     async def _answer(
         self, answer: Answer, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

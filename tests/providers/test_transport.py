@@ -304,7 +304,7 @@ async def test_where_an_address_leads(
     transport: PooledTransport, url: str, host: str, port: int, tls: bool, head: bytes
 ) -> None:
     """Host, port and the first lines of the request. Not on the wire, because not every machine has IPv6."""
-    target = transport._learn(url)
+    target = transport._learn("POST", url)
 
     assert (host, port, tls) == (target.host, target.port, target.tls)
     assert target.request_head.startswith(head)
