@@ -31,9 +31,9 @@ ERROR_LIMIT_BYTES: Final = 64 * 1024
 """Of an error body no more than this is read."""
 CONNECT_SECONDS: Final = 8.0
 """How long a connection may take to be made, TLS included."""
-IDLE_SECONDS: Final = 60.0
-"""How long a connection is kept without a request. One that is older is not used again; whatever stands between us and the
-provider may have forgotten it without a word."""
+IDLE_SECONDS: Final = 45.0
+"""How long a connection is kept without a request; then it is closed. Whatever stands between us and the provider may forget
+it without a word after a minute, and a burst of calls leaves many."""
 IDLE_LIMIT: Final = 512
 """How many connections to one provider are kept without a request."""
 TARGETS_REMEMBERED: Final = 1000
@@ -110,6 +110,8 @@ class PooledTransport:
         self._open: set[Connection] = set()
         self._tls_context: ssl.SSLContext | None = None
         self._closed = True
+        self._clearing: asyncio.TimerHandle | None = None
+        """When idle connections are looked at next; None while there are none."""
 
     async def start(self) -> None:
         """Ready to open; needs the running loop."""
@@ -121,6 +123,9 @@ class PooledTransport:
         for connection in list(self._open):
             connection.abort()
         self._idle.clear()
+        if self._clearing is not None:
+            self._clearing.cancel()
+            self._clearing = None
 
     async def open(self, outgoing: Outgoing) -> UpstreamAnswer:
         """Send, and wait for the head of the answer."""
@@ -151,6 +156,19 @@ class PooledTransport:
         idle.append(connection)
         while idle and (len(idle) > IDLE_LIMIT or now - idle[0].idle_since > IDLE_SECONDS):
             idle.popleft().abort()
+        if self._clearing is None:
+            self._clearing = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._clear)
+
+    def _clear(self) -> None:
+        """Close what nobody has used for too long, and look again when the next one is due."""
+        loop = asyncio.get_running_loop()
+        self._clearing, oldest = None, loop.time() - IDLE_SECONDS
+        for idle in self._idle.values():
+            while idle and idle[0].idle_since <= oldest:
+                idle.popleft().abort()
+        left = [idle[0].idle_since for idle in self._idle.values() if idle]
+        if left:
+            self._clearing = loop.call_at(min(left) + IDLE_SECONDS, self._clear)
 
     def _take(self, target: _Target) -> Connection | None:
         """The connection used last, since it is the least likely to have been closed at the other end."""

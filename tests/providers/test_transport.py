@@ -528,7 +528,7 @@ async def test_an_answer_nobody_reads_stops_the_provider(transport: PooledTransp
 async def test_only_so_many_connections_are_kept(
     transport: PooledTransport, upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beyond the number, and beyond their time, idle ones are closed; what is known of addresses is bounded too."""
+    """Beyond the number idle ones are closed, beyond their time they are not used; what is known of addresses is bounded too."""
     monkeypatch.setattr(module, "IDLE_LIMIT", 2)
     monkeypatch.setattr(module, "TARGETS_REMEMBERED", 1)
     go = asyncio.Event()
@@ -542,11 +542,43 @@ async def test_only_so_many_connections_are_kept(
     await asyncio.gather(*(ask(transport, upstream) for _ in range(3)))
     assert 5 == upstream.connections
 
-    monkeypatch.setattr(module, "IDLE_SECONDS", -1.0)
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.0)
     for path in ("/a", "/b"):
         async with await transport.open(to(upstream, path)) as answer:
             await answer.read()
     assert 7 == upstream.connections
+
+
+async def test_what_nobody_uses_any_more_is_closed(
+    transport: PooledTransport, upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections that a burst left go by themselves, each at its time; the one that is used again stays for its own."""
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.3)
+    go = asyncio.Event()
+    upstream.next(*[[go, http(b"x")]] * 4)
+    asked = [asyncio.create_task(ask(transport, upstream)) for _ in range(4)]
+    await upstream.received(4)
+    go.set()
+    await asyncio.gather(*asked)
+    loop = asyncio.get_running_loop()
+    idle_since = loop.time()
+    assert 4 == len(transport._open)
+    async with asyncio.timeout(10):
+        while transport._open:
+            await asyncio.sleep(0.01)
+    assert loop.time() - idle_since >= 0.25
+    assert transport._clearing is None, "nothing is left to look at"
+
+    assert (200, b"x") == await _once(transport, upstream)
+    assert 5 == upstream.connections
+    async with asyncio.timeout(10):
+        while transport._open:
+            await asyncio.sleep(0.01)
+
+
+async def _once(transport: PooledTransport, upstream: RawUpstream) -> tuple[int, bytes]:
+    upstream.next([http(b"x")])
+    return await ask(transport, upstream)
 
 
 # Begin and end.
