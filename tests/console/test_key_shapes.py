@@ -22,7 +22,7 @@ KEYS = [
 ]
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", KEYS, ids=[key[:5] for key in KEYS])
 @pytest.mark.parametrize("around", ["{}", "my key is {} and fails", "a line\n{}\nanother", "key={}&x=1"])
 def test_keys_are_seen(key: str, around: str) -> None:
     """Wherever they stand in a text."""
@@ -48,6 +48,8 @@ def test_what_is_behind_bearer_is_a_key() -> None:
         new_id("recharge_"),
         "model deepseek/deepseek-chat-v3.1 answered 0123456789abcdef0123456789abcdef",
     ],
+    # Those made anew have another text in each process that collects the tests.
+    ids=["nothing", "beginning", "header", "hyphens", "request", "key id", "recharge", "model"],
 )
 def test_other_texts_are_not(text: str) -> None:
     """Ids, sentences about keys, words with hyphens."""
