@@ -16,6 +16,10 @@ from middlewares.recording import BeginningGone, Broken, EventUnknown
 from middlewares.runs import Runs
 
 LAST_EVENT_ID = "Last-Event-ID"
+NOT_HERE = (
+    "this process has no such stream: it is over for more than five minutes, or another process of this gateway serves it "
+    "and a new connection may reach that one; what the call cost stands in the billing log under its id"
+)
 LONGEST_NUMBER = 18
 """Digits; no stream has more events."""
 
@@ -28,7 +32,7 @@ def resume(runs: Runs, stall_seconds: float) -> Handler:
         assert call.account_id is not None, "auth comes first"
         run = runs.find_stream(call.account_id, request.match_info["id"])
         if run is None:
-            raise Refusal("not_found", "there is no such stream, or its time is over")
+            raise Refusal("not_found", NOT_HERE)
         event = _last_event(request)
         if run.is_lost:
             raise _gone()

@@ -17,8 +17,9 @@ EXAM = os.environ.get("FIND_TOKEN_EXAM") == "1"
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One call: when it began and ended, on the event loop's clock, and its answer."""
+    """One call: when it was to begin, began and ended, on the event loop's clock, and its answer."""
 
+    due: float
     began: float
     ended: float
     reply: Reply
@@ -35,19 +36,25 @@ async def steadily(gateway: Gateway, per_second: float, seconds: float, **fields
     start = loop.time()
 
     async def one(number: int) -> Made:
-        await asyncio.sleep(max(0.0, start + number / per_second - loop.time()))
+        due = start + number / per_second
+        await asyncio.sleep(max(0.0, due - loop.time()))
         began = loop.time()
         reply = await gateway.chat(**fields)
-        return Made(began, loop.time(), reply)
+        return Made(due, began, loop.time(), reply)
 
     return list(await asyncio.gather(*(one(number) for number in range(round(per_second * seconds)))))
 
 
 def not_as(status: int, made: list[Made]) -> list[str]:
-    """What every call said that was not answered with ``status``: when it began after the first, how long it took, its words."""
+    """What every call said that was not answered with ``status``: when it began after the first, how long it took, its words.
+
+    It tells as well by how much the loop was late to begin it: where that is seconds, the machine had no time for this test,
+    whose caller, gateway and upstreams share one loop.
+    """
     first = made[0].began if made else 0.0
     return [
-        f"{one.began - first:.2f} s, for {one.seconds:.2f} s: {one.reply.status} {one.reply.body[:300]!r}"
+        f"{one.began - first:.2f} s ({one.began - one.due:.2f} s late), for {one.seconds:.2f} s: "
+        f"{one.reply.status} {one.reply.body[:300]!r}"
         for one in made
         if one.reply.status != status
     ]

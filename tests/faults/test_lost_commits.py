@@ -116,7 +116,7 @@ async def test_a_hold_whose_commit_is_lost_is_given_back(
 async def test_a_delivered_stream_is_charged_when_the_database_is_back(
     postgres_database_url: str, tmp_path: Path, away_seconds: float
 ) -> None:
-    """All of a stream has been delivered when the database goes away: its charge is posted once, and never forgotten."""
+    """S-040: all of a stream has been delivered when the database goes away: its charge is posted once, and never forgotten."""
     async with scene(tmp_path, postgres_database_url, ["streamed"], 2) as stage:
         stage.wire.cut_at(Cut(SETTLING), stays_down=True)
         calling = asyncio.create_task(stage.make(0))

@@ -210,6 +210,7 @@ async def test_a_stream_is_its_accounts_alone(gateway: Gateway) -> None:
     unknown = await resume(gateway, "req_0123456789abcdef0123456789ab", 1, **theirs)
 
     assert (404, "not_found") == hidden.code == unknown.code
+    assert "another process of this gateway" in unknown.error["message"]
     assert hidden.error["message"] == unknown.error["message"]
     assert 401 == (await resume(gateway, whole.header("Request-Id"), 1, Authorization="")).status
 
