@@ -295,7 +295,7 @@ class _Route:
         blames_own_key = self._call.mode == BYOK and isinstance(error, _OWN_KEY_TROUBLES)
         # One key of several says nothing of the provider, unless it was the last that was left.
         blames_one_key = self._another_key(offer, error)
-        if error.unhealthy and not blames_own_key and not blames_one_key:
+        if error.unhealthy and not (error.heard_late or blames_own_key or blames_one_key):
             self._health.failed(offer.health_key, self, again=again)
         else:
             self._health.neutral(offer.health_key, self)

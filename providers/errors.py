@@ -55,13 +55,16 @@ class UpstreamError(Exception):
         status: int | None = None,
         code: str = "",
         retry_after_seconds: float | None = None,
+        heard_late: bool = False,
     ) -> None:
+        """``heard_late``: this process had no time to hear the provider, which is not to blame then."""
         super().__init__(message)
         self.message = message
         self.provider = provider
         self.status = status
         self.code = code
         self.retry_after_seconds = retry_after_seconds
+        self.heard_late = heard_late
 
 
 class RequestRefused(UpstreamError):

@@ -14,11 +14,17 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from providers.catalogue import Catalogue, ProviderEntry
-from providers.errors import AnswerUnreadable, ProviderKeyRefused, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
+from providers.errors import (
+    AnswerUnreadable,
+    ProviderKeyRefused,
+    UpstreamError,
+    UpstreamTimedOut,
+    UpstreamUnreachable,
+)
 from providers.health import Health, HealthKey
 from providers.json_bytes import parse_json
 from providers.key_choice import KeyChoice
-from providers.transport import Outgoing, Transport, UpstreamAnswer
+from providers.transport import Outgoing, Transport, UpstreamAnswer, was_late
 
 ANSWERED: Final = "answered"
 UNREACHABLE: Final = "unreachable"
@@ -164,11 +170,12 @@ class Probing:
         """What is wrong with the answer to `GET /models`; None for a proper one."""
         key = provider.keys[number] if provider.keys else ""
         outgoing = Outgoing(f"{provider.base_url}/models", provider.dialect.headers(key), b"", method="GET")
+        until = asyncio.get_running_loop().time() + timeout_seconds
         try:
-            async with asyncio.timeout(timeout_seconds), await self._transport.open(outgoing) as incoming:
+            async with asyncio.timeout_at(until), await self._transport.open(outgoing) as incoming:
                 return await _error_in(provider, incoming)
         except TimeoutError:
-            return UpstreamTimedOut("no answer to a probe in time")
+            return UpstreamTimedOut("no answer to a probe in time", heard_late=was_late(until))
         except UpstreamError as error:
             return error
         except ValueError:
@@ -177,6 +184,8 @@ class Probing:
     def _outcome(self, provider: ProviderEntry, known: _Known, number: int, error: UpstreamError | None) -> str:
         if error is None:
             return ANSWERED
+        if error.heard_late:
+            return UNCLEAR
         if isinstance(error, UpstreamUnreachable):
             return UNREACHABLE
         if (

@@ -39,6 +39,8 @@ IDLE_LIMIT: Final = 512
 TARGETS_REMEMBERED: Final = 1000
 END_SECONDS: Final = 0.05
 """How long a provider that has said its last word may take to end its answer, so that its connection can be used again."""
+LATE_SECONDS: Final = 0.25
+"""Where a time limit ends later than it should by this much, it is this process that was late."""
 INTERRUPTED_SECONDS: Final = 0.05
 """How long an answer is still read when whoever waits for it is cancelled: long enough for what the provider has sent."""
 
@@ -182,10 +184,11 @@ class PooledTransport:
         return None
 
     async def _connect(self, target: _Target) -> Connection:
-        context = self._context() if target.tls else None
+        context, loop = self._context() if target.tls else None, asyncio.get_running_loop()
+        until = loop.time() + CONNECT_SECONDS
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                _, connection = await asyncio.get_running_loop().create_connection(
+            async with asyncio.timeout_at(until):
+                _, connection = await loop.create_connection(
                     lambda: Connection(self._open.discard),
                     target.host,
                     target.port,
@@ -194,7 +197,8 @@ class PooledTransport:
                 )
         except (OSError, TimeoutError, UnicodeError) as error:
             # No name, no route, refused, no valid certificate, or none of it in time: nothing was sent.
-            raise UpstreamUnreachable("no connection to the provider could be made") from error
+            late = isinstance(error, TimeoutError) and was_late(until)
+            raise UpstreamUnreachable("no connection to the provider could be made", heard_late=late) from error
         if self._closed:
             connection.abort()
             raise UpstreamUnreachable("the gateway is stopping")
@@ -300,6 +304,12 @@ class _Answer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.release(self._target, self._connection)
+
+
+def was_late(until: float) -> bool:
+    """Whether a wait that was to end at ``until``, on the loop's clock, has ended so late that this process is to blame: its
+    loop had no time, so what a provider sent meanwhile was not heard."""
+    return asyncio.get_running_loop().time() - until > LATE_SECONDS
 
 
 async def _or_cancelled(waiting: Coroutine[Any, Any, None]) -> None:

@@ -30,7 +30,7 @@ from providers.json_bytes import parse_json, replace_text
 from providers.provider import Ask
 from providers.selection import Offer
 from providers.sse import DONE, encode
-from providers.transport import ERROR_LIMIT_BYTES, Outgoing, Transport, UpstreamAnswer
+from providers.transport import ERROR_LIMIT_BYTES, Outgoing, Transport, UpstreamAnswer, was_late
 from providers.without_usage import WithoutUsage, as_refusal_of_stream_options
 from proxy.delivery import PlainAnswer
 from proxy.explained import ExplainedAnswer
@@ -71,7 +71,8 @@ def chat(transport: Transport, settings: RelaySettings, without_usage: WithoutUs
                         raise asyncio.CancelledError
         except TimeoutError:
             # Only the wait for the first content is limited here: the relay has put the limit off by then.
-            raise UpstreamTimedOut(f"no answer from {offer.provider_name} in time") from None
+            late = was_late(call.attempt_until)
+            raise UpstreamTimedOut(f"no answer from {offer.provider_name} in time", heard_late=late) from None
         except UpstreamError as error:
             _redact(error, key)
             raise

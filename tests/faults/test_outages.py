@@ -6,13 +6,14 @@ The short forms, always run, are the same stories at a slower pace; FIND_TOKEN_E
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
 from billing.money import UNITS_PER_USD
 from storage.audit import audit
-from tests.fakes.raw_upstream import FIN, RawUpstream, as_asked, failure
+from tests.fakes.raw_upstream import FIN, HANG, RawUpstream, as_asked, failure
 from tests.faults.pace import EXAM, Counted, arrived, not_as, steadily
 from tests.gateway import Gateway
 
@@ -123,3 +124,20 @@ async def test_nothing_is_spent_on_health(start_gateway: Any, alpha: RawUpstream
 
     posts = [one for one in alpha.requests[before:] + beta.requests if one.head.startswith(b"POST")]
     assert [] == posts
+
+
+async def test_a_process_without_time_blames_no_provider(start_gateway: Any, alpha: RawUpstream) -> None:
+    """Limits that end late, because the process stood still, are told to callers as ever, but open no circuit."""
+    gateway: Gateway = await start_gateway(routing={"retries": 0, "timeout_seconds": 0.3})
+    alpha.otherwise = lambda _request: [HANG]
+    for number in range(1, 6):
+        calling = asyncio.ensure_future(gateway.chat(model="lonely"))
+        await alpha.received(number)
+        time.sleep(0.7)  # The loop that everything shares stands still.
+        assert (504, "deadline_exceeded") == (await calling).code
+
+    assert gateway.process._health.standing(("alpha", "lonely-upstream")).healthy
+    assert {"timed_out"} == {attempt.outcome for row in gateway.rows() for attempt in row.attempts}
+    async with asyncio.timeout(30):  # In time it is blamed.
+        while gateway.process._health.standing(("alpha", "lonely-upstream")).healthy:
+            await gateway.chat(model="lonely")

@@ -8,6 +8,7 @@ import gzip
 import ipaddress
 import socket
 import ssl
+import time
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -181,6 +182,20 @@ async def test_a_connection_that_is_not_made_in_time(
         await transport.open(Outgoing(upstream.url.replace("http:", "https:"), {}, b""))
 
     assert [] == upstream.requests
+
+
+async def test_a_connection_that_this_process_had_no_time_to_make(
+    transport: PooledTransport, upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told apart: the time was over long ago when anybody looked."""
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.3)
+    opening = asyncio.create_task(transport.open(Outgoing(upstream.url.replace("http:", "https:"), {}, b"")))
+    await asyncio.sleep(0.05)
+    time.sleep(0.8)  # The loop stands still.
+    with pytest.raises(UpstreamUnreachable) as told:
+        await opening
+
+    assert told.value.heard_late
 
 
 @pytest.mark.parametrize(
