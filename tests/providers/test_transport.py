@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import gzip
 import ipaddress
@@ -185,15 +186,27 @@ async def test_a_connection_that_is_not_made_in_time(
 
 
 async def test_a_connection_that_this_process_had_no_time_to_make(
-    transport: PooledTransport, upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch
+    transport: PooledTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told apart: the time was over long ago when anybody looked."""
     monkeypatch.setattr(module, "CONNECT_SECONDS", 0.3)
-    opening = asyncio.create_task(transport.open(Outgoing(upstream.url.replace("http:", "https:"), {}, b"")))
-    await asyncio.sleep(0.05)
-    time.sleep(0.8)  # The loop stands still.
-    with pytest.raises(UpstreamUnreachable) as told:
-        await opening
+    with contextlib.ExitStack() as sockets:
+        full = sockets.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # Whoever comes after these is neither taken nor refused.
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        outgoing = Outgoing(f"http://127.0.0.1:{full.getsockname()[1]}/", {}, b"")
+        in_time = asyncio.create_task(transport.open(outgoing))
+        with pytest.raises(UpstreamUnreachable):
+            await in_time
+        late = asyncio.create_task(transport.open(outgoing))
+        await asyncio.sleep(0.05)
+        time.sleep(0.8)  # The loop stands still.
+        with pytest.raises(UpstreamUnreachable) as told:
+            await late
 
     assert told.value.heard_late
 
