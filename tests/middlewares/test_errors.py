@@ -64,6 +64,9 @@ STORAGE_EXCEPTIONS = {
     "EmailTaken": "500",
     "InvalidEmail": "500",
     "UnknownProviderKey": "500",
+    "UnknownTicket": "500",
+    "TooManyTickets": "500",
+    "UnknownAnnouncement": "500",
     "InvalidCursor": "500",
     "Conflict": "500",
     "TransactionAborted": "500",
@@ -297,7 +300,7 @@ async def test_a_started_stream_is_broken_and_never_answered_twice() -> None:
 async def test_every_path_and_method_answers_in_the_one_shape(gateway: Gateway) -> None:
     """Unknown paths and wrong methods, with and without a key: JSON with exactly the members of the contract."""
     replies = [
-        await gateway.get("/"),
+        await gateway.get("/nothing-here"),
         await gateway.get("/metrics"),
         await gateway.get("/v1/chat/completions"),
         await gateway.send(b"{}", path="/v1/models"),
