@@ -12,7 +12,8 @@ from pathlib import Path
 
 ALONE = """
 import importlib, importlib.metadata, importlib.resources, os, sys, traceback
-import aiohttp.web, click, cryptography.hazmat.primitives.ciphers.aead, peewee, playhouse.migrations, pydantic
+import aiohttp.web, aiosmtplib, click, cryptography.hazmat.primitives.ciphers.aead, jinja2, joserfc.jwk, joserfc.jwt
+import peewee, playhouse.migrations, pydantic, stripe
 import prometheus_client.core
 
 pydantic.create_model("Warm", number=(int, 0))  # pydantic loads most of itself with the first model
