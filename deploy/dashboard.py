@@ -165,6 +165,21 @@ PROVIDERS = (
         ((quantile(0.95, "upstream_seconds", "provider"), "{{provider}}"),),
     ),
     Panel(
+        "What the gateway adds",
+        "To a call, without the wait for providers.",
+        "s",
+        ((quantile(0.5, "overhead_seconds"), "half"), (quantile(0.99, "overhead_seconds"), "99 of 100")),
+    ),
+    Panel(
+        "Free probes",
+        "Of providers that no call tells of, and how many answered the last one.",
+        "short",
+        (
+            (or_zero(total("probes_total")), "probes per second"),
+            (or_zero(f"sum(findtoken_probe_up{{{HERE}}})"), "answered the last one"),
+        ),
+    ),
+    Panel(
         "Unusable reports",
         "Values of usage that were no whole numbers in range; zero.",
         "ops",
@@ -221,6 +236,7 @@ MONEY = (
         "reqps",
         ((total("webhooks_total", by="type, outcome"), "{{type}}: {{outcome}}"),),
     ),
+    Panel("Mails", "Sent, to be sent again, given up.", "ops", ((or_zero(total("mails_total")), "mails"),)),
     Panel("Tokens", "By kind.", "short", ((total("tokens_total", by="kind"), "{{kind}}"),)),
 )
 

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from console.google import CALLBACK_PATH, Google, GoogleRefused, GoogleRules, GoogleUnavailable, Journey
+from console.sign_in_pages import SIGNED_IN
 from tests.fakes.openid import CLIENT_ID, CLIENT_SECRET, FakeOpenId, unsigned
 from tests.fakes.raw_upstream import RawUpstream
 from tests.gateway import Reply, book
@@ -54,7 +55,7 @@ async def test_the_whole_way(desk: Desk) -> None:
 
     done = await travel(browser)
 
-    assert (303, "/sign-in") == (done.status, done.headers["Location"])
+    assert (303, SIGNED_IN) == (done.status, done.headers["Location"])
     assert ["findtoken_session"] == list(browser.cookies)
     who = (await browser.ask("GET", "/v1/auth/session")).json
     by_mail = await (await desk.sign_in("person@example.com")).ask("GET", "/v1/auth/session")
