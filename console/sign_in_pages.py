@@ -9,26 +9,23 @@ import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
-from urllib.parse import parse_qs
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from console.answers import BODY_SECONDS, LARGEST_BODY_BYTES
 from console.google import CALLBACK_PATH, Google, GoogleRefused, GoogleUnavailable, Journey
 from console.page import page, see_other, text
+from console.pages.forms import read_form
 from console.post_office import LINK_PATH, SIGN_IN_PATH
 from console.sign_in_desk import SignInDesk
 from console.sign_in_routes import keep_signed_in
-from middlewares.body import read_bytes
-from middlewares.errors import Refusal, invalid
+from middlewares.errors import Refusal
 from middlewares.sessions import COOKIE
 
 GOOGLE_PATH: Final = "/sign-in/google"
 SIGN_OUT_PATH: Final = "/sign-out"
 SIGNED_IN: Final = "/my/dashboard"
 """Where whoever has signed in is led."""
-MOST_FIELDS: Final = 20
 
 PAGE_ROUTES: Final = (
     ("GET", SIGN_IN_PATH),
@@ -222,15 +219,3 @@ def _must_be_on(google: Google) -> None:
 
 def _unavailable() -> Refusal:
     return Refusal("sign_in_unavailable", "Google cannot be reached at the moment; try again, or use your mail")
-
-
-async def read_form(request: web.Request) -> dict[str, str]:
-    """The fields of a form that a page of ours has sent. Raises a Refusal for anything else."""
-    if request.content_type != "application/x-www-form-urlencoded":
-        raise Refusal("unsupported_media_type", "expected a form")
-    body = await read_bytes(request, LARGEST_BODY_BYTES, BODY_SECONDS)
-    try:
-        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
-    except ValueError:
-        raise invalid(None, "this form cannot be read") from None
-    return {name: values[0] for name, values in fields.items()}

@@ -148,8 +148,9 @@ async def test_background_work_survives_a_database_that_is_away(
     book_lock.release()
 
     async with asyncio.timeout(10):
-        while await _heartbeat(gateway) == with_lock:
+        while (beat := await _heartbeat(gateway)) == with_lock:
             await asyncio.sleep(0.02)
+    assert beat > with_lock
 
 
 async def _heartbeat(gateway: Gateway) -> int:

@@ -144,6 +144,7 @@ async def test_a_claim_that_nobody_waits_for_is_freed(
     async with asyncio.timeout(5):
         while (await answers.claim(account_id, KEY, "body", "r2")).state != NEW:
             await asyncio.sleep(0.01)
+    assert (RUNNING, "r2") == ((again := await answers.claim(account_id, KEY, "body", "r3")).state, again.request_id)
 
 
 async def test_a_claim_in_doubt_is_freed(postgres_database: Database, postgres_database_url: str) -> None:
