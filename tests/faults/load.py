@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from tests.fakes.book_lock import AnyBookLock
-from tests.faults.crash_points import LEFT, NOBODY
+from tests.faults.crash_points import LEFT, NOBODY, REFUSED
 from tests.gateway import Caller, http_request
 from tests.journeys.mix import Arrivals, Planned, Told, make
 
 KINDS = ("plain", "streamed", "byok plain", "byok streamed", "hopeless", "byok refused", "streamed", "plain")
+REFUSED_KINDS = ("hopeless", "hopeless", "hopeless", "plain", "hopeless", "hopeless", "hopeless", "streamed")
+"""So many that while one probes the circuit others are refused, however slow the machine is."""
 SLOW_KINDS = ("late", "byok streamed", "late", "streamed", "byok refused")
 CALLS = 200
 CONCURRENCY = 4
@@ -26,7 +28,7 @@ def kinds_for(operation: str) -> Sequence[str]:
     """The kinds of a load in which a point is reached on behalf of that operation."""
     if operation == LEFT:
         return ("late",) * LEAVERS + KINDS  # So that the books can be locked before the answer is there.
-    return SLOW_KINDS if operation == NOBODY else KINDS
+    return {NOBODY: SLOW_KINDS, REFUSED: REFUSED_KINDS}.get(operation, KINDS)
 
 
 async def make_until_death(

@@ -66,9 +66,12 @@ class Running:
         return self.told["url"]
 
     async def died(self) -> int:
-        """Wait until it has ended by itself; the exit code, negative for a signal."""
-        async with asyncio.timeout(STOP_SECONDS):
-            return await self.process.wait()
+        """Wait until it has ended by itself; the exit code, negative for a signal. AssertionError where it lives on."""
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                return await self.process.wait()
+        except TimeoutError:
+            raise AssertionError(f"lives on after {STOP_SECONDS} s; it said: {self.log.read_text()[-2000:]}") from None
 
     async def stop(self) -> int:
         """Tell it to stop and wait; the exit code."""
