@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from billing.matrix import BYOK, STANDARD
-from middlewares.call import CALL, Call, ProviderKey
+from middlewares.call import CALL, OF_THE_MODEL, Call, ProviderKey
 from middlewares.errors import Refusal, invalid, problem_of
 from providers.catalogue import Catalogue, Model
 from providers.errors import UpstreamError
@@ -42,6 +42,8 @@ def byok(provider_keys: ProviderKeys, catalogue: Callable[[], Catalogue]) -> Mid
         call = request[CALL]
         key = call.options.provider_key
         if key is not None:
+            if key.provider == OF_THE_MODEL:
+                key = ProviderKey(_provider_of(call.model), key.key)
             _check_provider(key.provider, call, catalogue())
         elif call.options.payer != "credits_only":
             key = await _registered_key(provider_keys, call)

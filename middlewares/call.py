@@ -34,7 +34,12 @@ class ProviderKey:
     """A caller's own key at a provider; `shown` is all that may ever be logged of it."""
 
     provider: str
+    """Its name; OF_THE_MODEL until the model is known."""
     key: str = field(repr=False)
+
+
+OF_THE_MODEL: Final = ""
+"""The provider of a key that came alone: the first that serves the model."""
 
 
 @value

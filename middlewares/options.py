@@ -12,7 +12,7 @@ from typing import Any, Final
 from multidict import istr
 
 from billing.pricing import InvalidPrice, rate
-from middlewares.call import Options, ProviderKey
+from middlewares.call import OF_THE_MODEL, Options, ProviderKey
 from middlewares.errors import invalid
 from providers.selection import STRATEGIES, Wish
 
@@ -113,15 +113,17 @@ def _read_max_price(value: object) -> dict[str, int | None]:
 
 
 def _read_provider_key(value: object, headers: Mapping[str, str]) -> ProviderKey | None:
-    """`provider_key` of the body, or the header X-Provider-Key as ``provider:key``."""
+    """`provider_key` of the body, or the header X-Provider-Key as ``provider:key``; a key alone is the model's provider's."""
     if value is None:
         header = headers.get(_KEY_HEADER)
         if header is None:
             return None
         provider, colon, key = header.partition(":")
+        if not colon:
+            provider, key = OF_THE_MODEL, header
         provider, key = provider.strip(), key.strip()
-        if not colon or not provider or not _can_be_a_key(key):
-            raise invalid("X-Provider-Key", "X-Provider-Key must read <provider>:<key>")
+        if (colon and not provider) or not _can_be_a_key(key):
+            raise invalid("X-Provider-Key", "X-Provider-Key must read <provider>:<key>, or be the key alone")
         return ProviderKey(provider, key)
     if not isinstance(value, dict) or set(value) != {"provider", "api_key"}:
         raise invalid("provider_key", "provider_key must be an object with provider and api_key, and nothing else")

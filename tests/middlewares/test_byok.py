@@ -40,9 +40,10 @@ async def test_a_call_on_an_own_key_is_free(stream: bool, start_gateway: Any, al
     replies = [
         await gateway.chat(stream=stream, **inline()),
         await gateway.chat(stream=stream, headers={"X-Provider-Key": f"alpha:{OWN}"}),
+        await gateway.chat(stream=stream, headers={"X-Provider-Key": OWN}),
     ]
 
-    assert [OWN, OWN] == authorizations(alpha)
+    assert [OWN, OWN, OWN] == authorizations(alpha)
     for reply in replies:
         assert (200, "byok", None) == (reply.status, reply.header("Mode"), reply.header("Balance"))
         assert "0" == (reply.bill["cost"] if stream else reply.header("Cost"))

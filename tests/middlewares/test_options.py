@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from middlewares.call import Options, ProviderKey
+from middlewares.call import OF_THE_MODEL, Options, ProviderKey
 from middlewares.errors import Refusal
 from middlewares.options import OWN_FIELDS, read_options
 from providers.selection import Wish
@@ -148,6 +148,7 @@ def test_a_provider_key_comes_in_the_body_or_in_a_header() -> None:
     assert ProviderKey("alpha", "sk-body") == options(provider_key=inline).provider_key
     assert ProviderKey("beta", "sk:head") == options({"X-Provider-Key": "beta: sk:head "}).provider_key
     assert ProviderKey("alpha", "sk-body") == options({"X-Provider-Key": "beta:k"}, provider_key=inline).provider_key
+    assert ProviderKey(OF_THE_MODEL, "sk-head") == options({"X-Provider-Key": " sk-head "}).provider_key
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_without_a_model_the_first_of_the_list_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["", "alpha", ":key", "alpha:", "alpha: ", "alpha:schl\xfcssel", "alpha:\udcff", "a:\x01"]
+    "header", ["", " ", ":key", "schl\xfcssel", "alpha:", "alpha: ", "alpha:schl\xfcssel", "alpha:\udcff", "a:\x01"]
 )
 def test_a_header_without_a_usable_key_is_refused(header: str) -> None:
     """As strictly as the body's: what cannot stand in a header of ours is no key."""
