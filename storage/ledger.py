@@ -44,7 +44,7 @@ from storage.postings import (
     post_settlement,
     release_hold,
 )
-from storage.sweep import beat, bury, find_orphans, release_orphan
+from storage.sweep import beat, bury, find_orphans, follow_clock, release_orphan
 
 __all__ = [
     "AccountInactive",
@@ -84,6 +84,8 @@ class Ledger:
         self._owner = owner
         self._background: set[asyncio.Task[None]] = set()
         self._last_beat: int | None = None
+        self._last_beat_at = 0.0
+        """The same instant on the loop's clock, which nobody can set."""
         self._silent_until: int | None = None
 
     async def hold(
@@ -197,12 +199,17 @@ class Ledger:
         """Say that this process lives; to be called every few seconds.
 
         After a silence of its own (the database was away, the machine slept, the clock was set) a process waits before
-        it calls others dead: they were kept silent by the same thing, and must be given the time to say so.
+        it calls others dead: they were kept silent by the same thing, and must be given the time to say so. Where the clock
+        was set, the deadlines of this process's holds are moved with it.
         """
-        now = await self._database.run(beat, self._owner)
+        now, at = await self._database.run(beat, self._owner), asyncio.get_running_loop().time()
         if self._last_beat is not None and abs(now - self._last_beat) > silent_after_seconds * 1_000_000:
             self._silent_until = now
-        self._last_beat = now
+            step = now - self._last_beat - round((at - self._last_beat_at) * 1_000_000)
+            if abs(step) > silent_after_seconds * 1_000_000:
+                _log.warning("the clock was set by %d seconds", round(step / 1_000_000))
+                await self._database.run(follow_clock, self._owner, step, now)
+        self._last_beat, self._last_beat_at = now, at
 
     async def sweep(self, now: int | None = None, *, dead_after_seconds: float = 30) -> list[str]:
         """Release the holds of processes that have been silent for so long, or are not known; returns request ids.
@@ -212,6 +219,8 @@ class Ledger:
         """
         if now is None:
             now = await self._database.read(_database_clock)
+            if self._last_beat is not None and abs(now - self._last_beat) > dead_after_seconds * 1_000_000:
+                return []  # By that clock this process would be dead itself: it was set since, or nobody could write.
         silent_since = now - round(dead_after_seconds * 1_000_000)
         if self._silent_until is not None and self._silent_until > silent_since:
             return []

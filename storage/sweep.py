@@ -24,6 +24,8 @@ _ORPHANS = """SELECT hold.request_id, hold.account_id FROM hold
 _ORPHAN = """SELECT hold.created, key_id, path, requested_model, payer, streamed
     FROM hold LEFT JOIN process ON process.id = hold.owner
     WHERE hold.request_id = ? AND (process.heartbeat IS NULL OR process.heartbeat < ? OR hold.deadline < ?)"""
+_SHIFT = "UPDATE hold SET deadline = deadline + ? WHERE owner = ?"
+_NOBODY_FROM_LATER = "UPDATE process SET heartbeat = ? WHERE heartbeat > ?"
 _BURY = "DELETE FROM process WHERE heartbeat < ? AND NOT EXISTS (SELECT 1 FROM hold WHERE hold.owner = process.id)"
 
 SWEEP_LIMIT = 10_000
@@ -35,6 +37,15 @@ def beat(connection: Connection, process_id: str) -> int:
     now = connection.now()
     connection.execute(_BEAT, (process_id, now, now, now))
     return now
+
+
+def follow_clock(connection: Connection, process_id: str, step: int, now: int) -> None:
+    """The clock was set by `step` microseconds and says `now`: the deadlines of this process's holds go with it.
+
+    So do heartbeats that have come to lie in the future, or a process that dies would be taken for alive until then.
+    """
+    connection.execute(_SHIFT, (step, process_id))
+    connection.execute(_NOBODY_FROM_LATER, (now, now))
 
 
 def find_orphans(connection: Connection, silent_since: int) -> list[tuple[str, str]]:

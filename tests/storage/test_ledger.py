@@ -6,13 +6,15 @@ import asyncio
 import random
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
 
-from storage.accounts import set_status
+import storage.connection
+from storage.accounts import create_account, set_status
 from storage.audit import audit
 from storage.calls import list_calls
 from storage.database import Connection, Database, StorageUnavailable, open_database
@@ -26,6 +28,7 @@ from storage.ledger import (
     Settled,
     Settlement,
     UnknownAccount,
+    post_credit,
 )
 
 NewAccount = Callable[..., str]
@@ -703,6 +706,70 @@ async def test_the_holds_of_a_living_process_are_never_swept(
 
     assert [] == await ledger.sweep()
     assert Balance(100, 10) == await ledger.balance(account)
+
+
+class SetClock:
+    """The clock of a machine, which somebody sets. Stands for `time` where a database without a clock of its own reads it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ahead_seconds = 0
+        monkeypatch.setattr(storage.connection, "time", self)
+
+    def time_ns(self) -> int:
+        """As `time.time_ns` on that machine."""
+        return time.time_ns() + self.ahead_seconds * 10**9
+
+
+@pytest.mark.parametrize("step_seconds", [3600, -3600, 400 * 86_400])
+async def test_a_clock_that_is_set_frees_no_hold_of_a_living_process(
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch, step_seconds: int
+) -> None:
+    """Neither a sweep before the next heartbeat nor one long after it, though the deadline was a day away."""
+    clock, ledger = SetClock(monkeypatch), Ledger(sqlite_database, "p1")
+    with sqlite_database.session() as connection:
+        account = create_account(connection, "clock@example.com").id
+        post_credit(connection, "gift", account, 100, "promotion", "test", 1)
+    await ledger.heartbeat()
+    [(began,)] = rows(sqlite_database, "SELECT heartbeat FROM process")
+    await ledger.hold("r1", account, (10,), deadline=int(str(began)) + 86_400 * SECOND)
+
+    clock.ahead_seconds = step_seconds
+    before_beat = await ledger.sweep()
+    await ledger.heartbeat()
+    after_beat = await ledger.sweep()
+    clock.ahead_seconds += 31
+    await ledger.heartbeat()
+    later = await ledger.sweep(int(str(began)) + (step_seconds + 31) * SECOND)
+
+    assert ([], [], []) == (before_beat, after_beat, later)
+    assert Balance(100, 10) == await ledger.balance(account)
+
+
+async def test_who_died_before_the_clock_was_put_back_is_not_waited_for_until_then(
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last heartbeat lies an hour ahead and would keep its hold for so long."""
+    clock = SetClock(monkeypatch)
+    ledger, dead = Ledger(sqlite_database, "p1"), Ledger(sqlite_database, "p2")
+    with sqlite_database.session() as connection:
+        account = create_account(connection, "clock@example.com").id
+        post_credit(connection, "gift", account, 100, "promotion", "test", 1)
+    clock.ahead_seconds = 3600
+    await ledger.heartbeat()
+    await dead.heartbeat()
+    await dead.hold("r1", account, (10,), deadline=DEADLINE)
+
+    clock.ahead_seconds = 0
+    await ledger.heartbeat()
+    at_once = await ledger.sweep()
+    clock.ahead_seconds = 14
+    await ledger.heartbeat()
+    clock.ahead_seconds = 28
+    await ledger.heartbeat()
+    clock.ahead_seconds = 42
+    await ledger.heartbeat()
+
+    assert ([], ["r1"]) == (at_once, await ledger.sweep())
 
 
 async def test_a_process_that_was_silent_itself_gives_the_others_time(

@@ -8,7 +8,7 @@ from storage.audit import audit
 from storage.calls import find_call
 from storage.database import Connection, Database
 from storage.postings import Balance, Purpose, find_balance, place_hold
-from storage.sweep import beat, bury, find_orphans, release_orphan
+from storage.sweep import beat, bury, find_orphans, follow_clock, release_orphan
 
 NewAccount = Callable[..., str]
 
@@ -55,6 +55,25 @@ async def test_an_owner_that_speaks_up_in_time_keeps_its_hold(database: Database
     assert not await database.run(release_orphan, *orphan, now)
     assert await database.run(release_orphan, *orphan, now + 1)
     assert not await database.run(release_orphan, *orphan, now + 1)
+
+
+async def test_deadlines_follow_a_clock_that_is_set(database: Database, new_account: NewAccount) -> None:
+    """Those of the process that asks; and whoever seems to have spoken later than now has spoken now."""
+    account = new_account(100)
+
+    def hold_and_step(connection: Connection) -> list[tuple[object, ...]]:
+        now = beat(connection, "p1")
+        beat(connection, "p2")
+        connection.execute("UPDATE process SET heartbeat = ? WHERE id = 'p2'", (now + 5,))
+        for number in (1, 2):
+            place_hold(connection, f"r{number}", account, (1,), None, f"p{number}", now + 1_000, now)
+        follow_clock(connection, "p1", -400, now)
+        deadlines = connection.execute(
+            "SELECT request_id, deadline - ? FROM hold ORDER BY request_id", (now,)
+        ).fetchall()
+        return deadlines + connection.execute("SELECT id, heartbeat - ? FROM process ORDER BY id", (now,)).fetchall()
+
+    assert [("r1", 600), ("r2", 1_000), ("p1", 0), ("p2", 0)] == await database.run(hold_and_step)
 
 
 async def test_a_hold_past_its_deadline_is_an_orphan(database: Database, new_account: NewAccount) -> None:
