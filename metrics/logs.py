@@ -7,6 +7,7 @@ how many were lost. A line is at most `LINE_LIMIT_BYTES` long.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -23,6 +24,10 @@ LINE_LIMIT_BYTES: Final = 8_192
 """A trace is cut to fit; the line of a call is far below (middlewares/observe.py)."""
 HEAP_LIMIT_BYTES: Final = 1_048_576
 """Lines that wait for the reader; what comes beyond is dropped."""
+NOBODY_READS: Final = frozenset({errno.EPIPE, errno.EBADF})
+"""Nobody will ever read again. What else keeps a line from being written, a full disk above all, passes."""
+AGAIN_SECONDS: Final = 1.0
+"""How long the thread waits after it could not write."""
 GATHER_SECONDS: Final = 0.05
 """How long the thread lets lines gather: under load it then writes twenty times a second, and not for each line."""
 TEXT_LIMIT: Final = 2_000
@@ -77,12 +82,22 @@ class LineWriter:
                 if self._closing:
                     return
                 continue
-            try:
-                for part in _in_parts(chunk):
+            for part in _in_parts(chunk):
+                try:
                     while part:
                         part = part[os.write(self._descriptor, part) :]
-            except OSError:
-                return  # Nobody will ever read again. Lines are dropped once the heap is full.
+                except OSError as error:
+                    if error.errno in NOBODY_READS:
+                        return  # Lines are dropped once the heap is full.
+                    self._lose(part.count(b"\n"))
+                    if not self._closing:
+                        time.sleep(AGAIN_SECONDS)
+
+    def _lose(self, lines: int) -> None:
+        with self._lock:
+            self._untold += lines
+        if self.on_dropped is not None:
+            self.on_dropped(lines)
 
     def _take(self) -> bytes:
         """Everything on the heap as one text, with a line about what was lost before."""

@@ -15,7 +15,7 @@ from storage.connection import StorageUnavailable
 from storage.database import Database
 
 ROUTES = (("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"))
-READY_SECONDS = 2.0
+READY_SECONDS = 1.5
 """A database that does not answer a question within this time is not there."""
 
 

@@ -1,6 +1,6 @@
 """From a URL to a database of record: connections, the thread that writes, the thread that reads.
 
-This is the only file that tells SQLite from PostgreSQL. Everything above it writes its SQL once.
+Only this file and storage/declarations.py tell SQLite from PostgreSQL. Everything above them writes its SQL once.
 
 One thread writes, on one connection, and commits in groups (storage/worker.py says how); another reads. A process that
 wants more writes than one thread can do is a second process. SQLite runs with a write-ahead log and a full sync per
@@ -36,10 +36,7 @@ __all__ = [
     "Cursor",
     "Database",
     "StorageUnavailable",
-    "column_kinds",
-    "immutable_table",
     "open_database",
-    "table_options",
 ]
 
 T = TypeVar("T")
@@ -162,8 +159,14 @@ class Database:
         return self._reader.run(query, arguments)
 
     async def ping(self) -> None:
-        """Prove that the database answers. Raises StorageUnavailable."""
+        """Prove that the database answers, and that it lately took what was written. Raises StorageUnavailable."""
         await self.read(_ping)
+        if self._writer.failing:
+            raise StorageUnavailable("the database can be read, and not be written")
+
+    def can_be_written(self) -> None:
+        """Something was surely written: after a failure nobody else knows, for a job that changes nothing can be done."""
+        self._writer.failing = False
 
     @property
     def queue_length(self) -> int:
@@ -364,37 +367,3 @@ def _postgresql(url: str) -> _Engine:
     # before it is broken off.
     prepare = ("SET lock_timeout = '4s'", "SET idle_in_transaction_session_timeout = '30s'")
     return _Engine(make, dialect, _Breaker, prepare, migration_lock)
-
-
-def immutable_table(database: Any, table: str) -> tuple[str, ...]:
-    """Statements that make a table accept rows and never change or delete them, for the kind of a peewee database."""
-    if isinstance(database, peewee.SqliteDatabase):
-        return tuple(
-            f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
-            f"BEGIN SELECT RAISE(ABORT, '{table} is never changed'); END"
-            for verb in ("UPDATE", "DELETE")
-        )
-    return (
-        f"""CREATE FUNCTION {table}_is_immutable() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN RAISE EXCEPTION '{table} is never changed'; END $$""",
-        f"""CREATE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE ON {table}
-            FOR EACH ROW EXECUTE FUNCTION {table}_is_immutable()""",
-        f"""CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table}
-            FOR EACH STATEMENT EXECUTE FUNCTION {table}_is_immutable()""",
-    )
-
-
-def column_kinds(database: Any) -> dict[str, str]:
-    """What whole numbers and truth values are called in a column's declaration, for the kind of a peewee database."""
-    if isinstance(database, peewee.SqliteDatabase):
-        return {"integer": "INTEGER", "boolean": "INTEGER"}  # All that a strict table of SQLite knows.
-    return {"integer": "BIGINT", "boolean": "BOOLEAN"}
-
-
-def table_options(database: Any) -> dict[str, bool]:
-    """How tables are declared, as peewee's options, for the kind of a peewee database.
-
-    SQLite is told to refuse a value of another type, as PostgreSQL always does, and to keep rows inside the index of
-    their primary key: one tree to write instead of two.
-    """
-    return {"strict_tables": True, "without_rowid": True} if isinstance(database, peewee.SqliteDatabase) else {}

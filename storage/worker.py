@@ -147,6 +147,8 @@ class Worker:
         """Jobs submitted and not yet answered."""
         self.busy_since: float | None = None
         """When the batch in progress began, on the monotonic clock; None while idle."""
+        self.failing = False
+        """Whether a batch could not be done, and nobody has said since that all is well."""
         self._connect = connect
         self._perform = perform
         self._batch_limit = batch_limit
@@ -245,6 +247,7 @@ class Worker:
         if error is None:
             self._answer(batch, time.monotonic() - started)
             return stopping
+        self.failing = True
         # Whoever waits behind a batch that could not be done would only wait for the same thing again.
         more, stopped = self._gather(None, self._queue.qsize())
         for job in batch:

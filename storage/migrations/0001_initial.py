@@ -19,7 +19,7 @@ from peewee import (
     TextField,
 )
 
-from storage.database import immutable_table, table_options
+from storage.declarations import immutable_table, table_options
 
 
 class Base(Model):

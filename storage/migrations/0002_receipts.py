@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from storage.database import column_kinds
+from storage.declarations import column_kinds
 
 COLUMNS = (
     ("call", "cache_write_tokens", "{integer} NOT NULL DEFAULT 0"),

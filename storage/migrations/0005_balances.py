@@ -9,7 +9,7 @@ from typing import Any
 
 from peewee import BigIntegerField, Model, TextField
 
-from storage.database import immutable_table, table_options
+from storage.declarations import immutable_table, table_options
 
 
 class EntryBalance(Model):

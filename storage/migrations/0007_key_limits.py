@@ -10,7 +10,7 @@ from typing import Any
 
 from peewee import BigIntegerField, Check, CompositeKey, Model, TextField
 
-from storage.database import column_kinds, table_options
+from storage.declarations import column_kinds, table_options
 
 COLUMNS = (
     ("api_key", "tokens_per_minute", "{integer}"),

@@ -20,33 +20,86 @@ import psycopg2
 INITDB = ("-U", "find_token", "--auth=trust", "--no-sync", "--no-locale", "-E", "UTF8")
 
 
+class PostgresServer:
+    """One server on a port of the system's choice, that can be frozen, stopped, and started again on the same files."""
+
+    def __init__(self, folder: Path, *, fsync: bool) -> None:
+        self._folder = folder
+        self._user = _unprivileged_user()
+        if self._user is not None:
+            shutil.chown(folder, self._user)
+        self._programs = _postgres_programs(folder)
+        self._options = [] if fsync else ["-F"]
+        self._port = _free_port()
+        self._server: subprocess.Popen[bytes] | None = None
+        self.url = f"postgresql://find_token@127.0.0.1:{self._port}/postgres"
+        initdb = [self._programs / "initdb", "-D", folder / "data", *INITDB]
+        subprocess.run(initdb, user=self._user, check=True, stdout=subprocess.DEVNULL)
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        where = ["-D", self._folder / "data", "-h", "127.0.0.1", "-p", str(self._port)]
+        settings = ["-c", "unix_socket_directories=", "-c", "shared_buffers=32MB"]
+        with (self._folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(
+                [self._programs / "postgres", *where, *settings, *self._options],
+                user=self._user,
+                stdout=log,
+                stderr=log,
+            )
+        _wait_for_postgres(self.url, self._server, self._folder / "log")
+
+    def stop(self) -> None:
+        """It ends every connection at once and leaves cleaning up to its next start; nothing if it has stopped."""
+        self._end(signal.SIGQUIT)
+
+    def freeze(self) -> None:
+        """It keeps its connections and says nothing."""
+        for process in self._processes():
+            os.kill(process, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on where it was."""
+        for process in self._processes():
+            os.kill(process, signal.SIGCONT)
+
+    def close(self) -> None:
+        """It ends well; nothing if it has stopped."""
+        self._end(signal.SIGINT)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._server is not None:
+            self._server.send_signal(how)
+            self._server.wait(timeout=20)
+            self._server = None
+
+    def _processes(self) -> list[int]:
+        """The server and those it has started, one for each connection among them."""
+        assert self._server is not None
+        server = self._server.pid
+        return [server, *map(int, Path(f"/proc/{server}/task/{server}/children").read_text().split())]
+
+
 @contextmanager
-def running_postgres(*, fsync: bool) -> Iterator[str]:
-    """A server on a port of the system's choice; yields its URL. Without ``fsync`` a commit does not wait for the disk."""
+def running_server(*, fsync: bool) -> Iterator[PostgresServer]:
+    """A server for as long as it is needed. Without ``fsync`` a commit does not wait for the disk."""
     folder = Path(tempfile.mkdtemp(prefix="find-token-postgres-"))
     try:
-        user = _unprivileged_user()
-        if user is not None:
-            shutil.chown(folder, user)
-        programs = _postgres_programs(folder)
-        data = folder / "data"
-        initdb = [programs / "initdb", "-D", data, *INITDB]
-        subprocess.run(initdb, user=user, check=True, stdout=subprocess.DEVNULL)
-        port = _free_port()
-        options = ["-h", "127.0.0.1", "-p", str(port), "-c", "unix_socket_directories=", "-c", "shared_buffers=32MB"]
-        if not fsync:
-            options.append("-F")
-        with (folder / "log").open("wb") as log:
-            server = subprocess.Popen([programs / "postgres", "-D", data, *options], user=user, stdout=log, stderr=log)
+        server = PostgresServer(folder, fsync=fsync)
+        server.start()
         try:
-            url = f"postgresql://find_token@127.0.0.1:{port}/postgres"
-            _wait_for_postgres(url, server, folder / "log")
-            yield url
+            yield server
         finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(timeout=20)
+            server.close()
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def running_postgres(*, fsync: bool) -> Iterator[str]:
+    """The same for those who only need its URL."""
+    with running_server(fsync=fsync) as server:
+        yield server.url
 
 
 def _unprivileged_user() -> str | None:

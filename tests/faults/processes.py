@@ -81,12 +81,24 @@ class Running:
 
 
 @asynccontextmanager
-async def started(folder: Path, *arguments: str, program: tuple[str, ...] = COMMAND) -> AsyncIterator[Running]:
-    """`find-token` with ``arguments``, ready; killed at the end if it is still there."""
+async def started(
+    folder: Path,
+    *arguments: str,
+    program: tuple[str, ...] = COMMAND,
+    errors_to: int | None = None,
+) -> AsyncIterator[Running]:
+    """`find-token` with ``arguments``, ready; killed at the end if it is still there. ``errors_to`` is a file descriptor for
+    its standard error, which goes into a file otherwise."""
     log = folder / f"stderr-{len(list(folder.glob('stderr-*')))}.txt"
     with log.open("wb") as errors:
         process = await asyncio.create_subprocess_exec(
-            *program, *arguments, "--json", stdout=asyncio.subprocess.PIPE, stderr=errors, cwd=folder, env=ENVIRONMENT
+            *program,
+            *arguments,
+            "--json",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors if errors_to is None else errors_to,
+            cwd=folder,
+            env=ENVIRONMENT,
         )
     try:
         assert process.stdout is not None

@@ -18,11 +18,11 @@ from storage.database import open_database
 from storage.keys import create_key
 from storage.migrating import migrate
 from storage.postings import post_credit
-from tests.faults.processes import SERVER, Running, started, write_files
+from tests.faults.processes import COMMAND, SERVER, Running, started, write_files
 from tests.journeys.mix import simulated_providers
 
 EMAIL = "a@example.com"
-CREDIT = 10 * UNITS_PER_USD
+CREDIT = 1000 * UNITS_PER_USD
 MODEL = "qwen-max"
 SLOWLY, QUICKLY = (f'pieces=50 SIM:{{"kind": "none", "pieces_per_second": {speed}}}' for speed in ("4.00", "4000"))
 """The same answer to prompts of the same length."""
@@ -78,14 +78,25 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def serving(folder: Path, database_url: str = "", **server: Any) -> AsyncIterator[Serving]:
+async def serving(
+    folder: Path,
+    database_url: str = "",
+    *,
+    program: tuple[str, ...] = COMMAND,
+    errors_to: int | None = None,
+    routing: Mapping[str, Any] | None = None,
+    **server: Any,
+) -> AsyncIterator[Serving]:
     """The installed command, on SQLite unless another database is named; ``server`` are settings of that table."""
     url = database_url or f"sqlite:///{folder}/books.db"
     table: Mapping[str, Any] = {**SERVER, **server}
     async with simulated_providers() as simulator:
-        settings = write_files(folder, url, simulator.url, server=table)
+        settings = write_files(
+            folder, url, simulator.url, server=table, **({} if routing is None else {"routing": routing})
+        )
         key = open_account(url)
-        async with started(folder, "serve", "--config", str(settings)) as running:
+        command = ("serve", "--config", str(settings))
+        async with started(folder, *command, program=program, errors_to=errors_to) as running:
             yield Serving(running, folder, key)
 
 

@@ -7,12 +7,14 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import metrics.logs
 from metrics.logs import HEAP_LIMIT_BYTES, LINE_LIMIT_BYTES, JsonHandler, LineWriter, line_of
 
 
@@ -87,6 +89,31 @@ def test_closing_does_not_wait_for_a_reader_for_ever(pipe: tuple[int, int]) -> N
     writer.close(timeout_seconds=0.2)
 
     assert time.monotonic() - before < 5
+
+
+def test_a_disk_that_was_full_gets_the_lines_after_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What could not be written is lost and counted, and one line says how many; then the log goes on."""
+    monkeypatch.setattr(metrics.logs, "AGAIN_SECONDS", 0.05)
+    descriptor, file = os.open("/dev/full", os.O_WRONLY), tmp_path / "log"
+    dropped: list[int] = []
+    writer = LineWriter(descriptor)
+    writer.on_dropped = dropped.append
+    writer.write(line_of("info", "test", {"number": 1}))
+    until = time.monotonic() + 10
+    while not dropped and time.monotonic() < until:
+        time.sleep(0.01)
+
+    with file.open("wb") as there_is_room:
+        os.dup2(there_is_room.fileno(), descriptor)
+    writer.write(line_of("info", "test", {"number": 2}))
+    writer.close()
+    os.close(descriptor)
+
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [1] == dropped
+    assert [("test", 2, None), ("log_lines_dropped", None, 1)] == [
+        (line["event"], line.get("number"), line.get("count")) for line in lines
+    ]
 
 
 def test_a_reader_that_is_gone_breaks_nothing(pipe: tuple[int, int]) -> None:

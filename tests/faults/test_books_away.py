@@ -1,0 +1,129 @@
+"""The books are locked, frozen, stopped or cannot be written: nobody is served for nothing, nobody pays twice, and nobody is
+told that it was their fault; as soon as they are back, calls work, without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.fakes.book_lock import AnyBookLock
+from tests.fakes.postgres import PostgresServer, running_server
+from tests.faults.outages_of_books import Through, Watcher
+from tests.faults.processes import PATIENT
+from tests.faults.serving import serving
+
+EXAM = os.environ.get("FIND_TOKEN_EXAM") == "1"
+LOCKS, LOCKED_SECONDS = (10, 10.0) if EXAM else (1, 1.0)
+AWAY_SECONDS = 60.0 if EXAM else 1.5
+STREAMS = 20 if EXAM else 3
+STREAMED = 'pieces=30 SIM:{"kind": "none", "pieces_per_second": 10}'
+"""Three seconds of content: it goes on when the books are away, and ends before or after they are back."""
+AWAY = (503, "storage_unavailable")
+BACK_SECONDS = 5.0
+READY_SECONDS = 2.0
+
+
+@asynccontextmanager
+async def watching(folder: Path, database_url: str) -> AsyncIterator[Watcher]:
+    """A gateway on these books, as a process, and who watches it."""
+    async with (
+        serving(folder, database_url, routing=PATIENT) as one,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+    ):
+        watcher = Watcher(one, session, database_url)
+        assert 200 == (await watcher.call()).status
+        yield watcher
+        assert 0 == await one.running.stop(), one.running.log.read_text()
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[PostgresServer]:
+    """A server of this test's own."""
+    with running_server(fsync=False) as server:
+        yield server
+
+
+def prove_answers(through: Through, back_seconds: float) -> None:
+    """Served, or told that the books are away; and everybody is served again soon after they are back."""
+    late = [one for one in through.after(back_seconds) if one.status != 200]
+    assert through.statuses() <= {(200, ""), AWAY}
+    assert [] == late
+    assert through.after(back_seconds)
+
+
+@pytest.mark.timeout(0 if EXAM else 120)
+async def test_somebody_else_keeps_the_books_locked(sqlite_database_url: str, tmp_path: Path) -> None:
+    """S-113: again and again for seconds, under load: calls wait or get 503, and a second later all is as it was."""
+    lock = AnyBookLock(sqlite_database_url)
+
+    async def locked() -> None:
+        lock.take()
+        await asyncio.sleep(LOCKED_SECONDS)
+        lock.release()
+
+    async with watching(tmp_path, sqlite_database_url) as watcher:
+        told = []
+        for _ in range(LOCKS):
+            through = await watcher.through(locked)
+            prove_answers(through, back_seconds=0.0)
+            assert 1.0 > max(one.seconds for one in through.after(1.0))
+            told += through.told
+        await watcher.prove(told)
+
+
+@pytest.mark.timeout(0 if EXAM else 120)
+@pytest.mark.parametrize("how", ["stopped", "frozen"])
+async def test_postgresql_is_gone(postgres: PostgresServer, tmp_path: Path, how: str) -> None:
+    """S-112: under load and with open streams: 503 and nothing else, streams go on and are charged, readiness says so within
+    two seconds, and five seconds after it is back everybody is served."""
+
+    async def gone() -> None:
+        (postgres.stop if how == "stopped" else postgres.freeze)()
+        await asyncio.sleep(0.2)
+        assert READY_SECONDS > (await watcher.ready())[1]
+        assert (503, True) == ((told := await watcher.ready())[0], told[1] < READY_SECONDS)
+        await asyncio.sleep(AWAY_SECONDS)
+        (postgres.start if how == "stopped" else postgres.thaw)()
+
+    async with watching(tmp_path, postgres.url) as watcher:
+        streams = [watcher.call(STREAMED, stream=True) for _ in range(STREAMS)]
+        through = await watcher.through(gone, *streams)
+        prove_answers(through, BACK_SECONDS if EXAM else 1.0)
+        assert [True] * STREAMS == [one.whole for one in through.told[:STREAMS]]
+        assert AWAY in through.statuses() or how == "frozen"  # For a moment; then those who ask just wait.
+        await watcher.prove(through.told)
+        await watcher.until_ready_is(200)
+
+
+@pytest.mark.timeout(0 if EXAM else 120)
+async def test_nothing_can_be_written(sqlite_database_url: str, tmp_path: Path) -> None:
+    """S-114: every write of the process fails, those of its log, too: 503, and readiness says so; then all is as before."""
+    path = sqlite_database_url.removeprefix("sqlite:///")
+
+    async def full() -> None:
+        process = watcher.serving.running.process.pid
+        _, most = resource.prlimit(process, resource.RLIMIT_FSIZE)
+        resource.prlimit(process, resource.RLIMIT_FSIZE, (0, most))
+        await watcher.until_ready_is(503)
+        await asyncio.sleep(LOCKED_SECONDS)
+        resource.prlimit(process, resource.RLIMIT_FSIZE, (most, most))
+
+    async with watching(tmp_path, sqlite_database_url) as watcher:
+        through = await watcher.through(full)
+        prove_answers(through, back_seconds=0.5)
+        assert AWAY in through.statuses()
+        await watcher.prove(through.told)
+        await watcher.until_ready_is(200)
+        last = await watcher.call()
+        await asyncio.sleep(0.3)
+        assert last.request_id in watcher.serving.running.log.read_text()
+        with sqlite3.connect(path) as connection:
+            assert [("ok",)] == connection.execute("PRAGMA integrity_check").fetchall()
