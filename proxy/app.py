@@ -112,6 +112,8 @@ ROUTES: Final = (
 HEARTBEAT_SECONDS: Final = 5.0
 EXPIRY_SECONDS: Final = 3600.0
 """Often enough that what is due by the day is done within the hour, also by a process that is restarted daily."""
+FAREWELL_SECONDS: Final = 0.5
+"""How long a process that is told to stop still takes what is on its way: longer than a busy loop lets a connection wait."""
 SWEEP_SECONDS: Final = 10.0
 
 
@@ -163,6 +165,12 @@ class Gateway:
         self.reloading: Reloading | None = None
         """How other settings come in force, where there are files to take them from."""
         self._stopping = False
+        self._front = Front(
+            header_timeout_seconds=settings.server.header_timeout_seconds,
+            most_connections=settings.server.max_connections,
+            headers_of=self._headers_of,
+            on_refused=self._instruments.turned_away,
+        )
         self.url = ""
         """The address of the public API, once started."""
         self.admin_url = ""
@@ -196,11 +204,18 @@ class Gateway:
         self._in_background(every(PAYMENT_SECONDS, self._payments.desk.sweep))
         server = self._settings.server
         self.url = await self._listen(
-            self.public_application(), server.listen, share_port=self._share_port, front=self._front()
+            self.public_application(), server.listen, share_port=self._share_port, front=self._front
         )
         self.admin_url = await self._listen(self.admin_application(), server.admin_listen)
         for job in self.sign_in.start():  # Only now is it sure where mailed links lead.
             self._in_background(job)
+
+    async def say_farewell(self) -> None:
+        """Not ready any more; but whoever was on the way here when the order to stop came is still answered, because a
+        connection that is reset tells a load balancer nothing that it could repeat."""
+        self._stopping = True
+        if self._front.expects_calls(asyncio.get_running_loop().time()):
+            await asyncio.sleep(FAREWELL_SECONDS)
 
     async def close(self) -> None:
         """Stop accepting, let calls in flight finish and settle, then close everything."""
@@ -335,15 +350,6 @@ class Gateway:
         )
         self._runners.append(runner)
         return url
-
-    def _front(self) -> Front:
-        server = self._settings.server
-        return Front(
-            header_timeout_seconds=server.header_timeout_seconds,
-            most_connections=server.max_connections,
-            headers_of=self._headers_of,
-            on_refused=self._instruments.turned_away,
-        )
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work))

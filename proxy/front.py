@@ -43,6 +43,8 @@ _HEAD_TOO_LARGE: Final = (
 )
 _REFUSED_METHODS: Final = frozenset({"TRACE", "CONNECT"})
 _HOST: Final = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=-]*(:\d{0,5})?|\[[0-9A-Fa-f:.]+\](:\d{0,5})?")
+LATELY_SECONDS: Final = 1.0
+"""For so long after a connection came, the next one may be on its way."""
 LINGER_SECONDS: Final = 1.0
 """How long what a refused caller still sends is read and dropped: closing at once would reset the connection, and the answer
 with it."""
@@ -58,6 +60,12 @@ class Front:
     on_refused: Callable[[str], None]
     """Told why, for every connection or message that is refused here."""
     connections: int = 0
+    last_came_at: float = float("-inf")
+    """When a connection was last made, on the loop's clock."""
+
+    def expects_calls(self, now: float) -> bool:
+        """Whether somebody may be on the way here: connections are open, or one came a moment ago."""
+        return self.connections > 0 or now - self.last_came_at < LATELY_SECONDS
 
 
 class Malformed(Exception):
@@ -115,6 +123,7 @@ class FrontHandler(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, unless there are too many."""
         self.front.connections += 1
+        self.front.last_came_at = self._loop.time()
         super().connection_made(transport)
         if self.front.connections > self.front.most_connections:
             self._refuse("overloaded", "too many connections are open; try again")

@@ -76,6 +76,7 @@ async def _serve(gateway: Gateway, ready: Callable[[str, str], None], *, as_work
         await told_to_stop.wait()
         if not as_worker:
             notify(service_manager_socket(), STOPPING)
+        await gateway.say_farewell()
     finally:
         await gateway.close()
 

@@ -79,6 +79,22 @@ async def test_the_gateway_serves_until_it_is_told_to_stop(tmp_path: Path) -> No
     assert [] == ledger_threads()
 
 
+async def test_a_call_that_was_on_its_way_when_the_order_to_stop_came_is_answered(tmp_path: Path) -> None:
+    """Its connection stands and its first byte has not come: as a load balancer sees it that has just chosen this process."""
+    loaded, database = gateway_parts(tmp_path)
+    urls: asyncio.Queue[str] = asyncio.Queue()
+    running = asyncio.create_task(run_gateway(loaded, database, lambda url, _admin_url: urls.put_nowait(url)))
+    host, _, port = (await urls.get()).removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(0.05)
+    writer.write(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    await asyncio.wait_for(running, 20)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 async def test_a_gateway_that_cannot_listen_closes_what_it_had_opened(tmp_path: Path) -> None:
     """The error passes, the threads of the database do not stay."""
     with socket.socket() as other:
