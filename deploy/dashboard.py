@@ -189,6 +189,12 @@ PROVIDERS = (
 
 MONEY = (
     Panel(
+        "Left at providers",
+        "On the operator's accounts, each in its own currency; pay in before it is nothing.",
+        "short",
+        ((f"min by (provider, currency) (findtoken_provider_wallet{{{HERE}}})", "{{provider}}, {{currency}}"),),
+    ),
+    Panel(
         "What accounts pay",
         "In the time shown, by provider.",
         "currencyUSD",

@@ -7,6 +7,7 @@ in whole units of 10⁻⁸ USD and turned into dollars only when it is read, so 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -30,6 +31,8 @@ FAMILIES: Final[dict[str, str]] = {
     "provider_up": "1 while no circuit of the provider is open.",
     "circuit_state": "1 while the circuit of this upstream is open.",
     "probes_total": "Free probes of providers, by how they ended.",
+    "provider_wallet": "What is left on the operator's account at the provider, in the currency of the label.",
+    "provider_runway_hours": "For how long that lasts as it was spent lately; +Inf where nothing is being spent.",
     "probe_up": "1 where the last free probe of the provider was answered, 0 where it failed.",
     "tokens_total": "Tokens in the billing log, by kind.",
     "spend_usd_total": "What accounts paid, in USD.",
@@ -106,6 +109,10 @@ class Instruments:
         self._retries = self._counter("retries_total", _UPSTREAM_LABELS)
         self._probes = self._counter("probes_total", ("provider", "outcome"))
         self._probe_up = Gauge(_name("probe_up"), FAMILIES["probe_up"], ("provider",), registry=self.registry)
+        self._wallets = {
+            family: Gauge(_name(family), FAMILIES[family], ("provider", "currency"), registry=self.registry)
+            for family in ("provider_wallet", "provider_runway_hours")
+        }
         self._tokens = self._counter("tokens_total", (*_UPSTREAM_LABELS, "kind"))
         self._spend = self._counter("spend_usd_total", (*_UPSTREAM_LABELS, "mode"), scale=_MONEY_UNITS_PER_USD)
         self._absorbed = self._counter("absorbed_usd_total", _UPSTREAM_LABELS, scale=_MONEY_UNITS_PER_USD)
@@ -195,6 +202,11 @@ class Instruments:
         self._probes.add((provider, outcome))
         if up is not None:
             self._probe_up.labels(provider).set(1 if up else 0)
+
+    def wallet(self, provider: str, currency: str, left: Decimal, runway_hours: float) -> None:
+        """A provider has said what is left on the operator's account."""
+        self._wallets["provider_wallet"].labels(provider, currency).set(float(left))
+        self._wallets["provider_runway_hours"].labels(provider, currency).set(runway_hours)
 
     def held(self, amount: int | None) -> None:
         """What is held now, for all calls in flight; None where the books cannot say, which reads as NaN."""

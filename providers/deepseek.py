@@ -5,6 +5,8 @@ Facts: api-docs.deepseek.com (October 2026) and errors seen on the wire in 2025 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from providers.dialect import ErrorClass, OpenAIDialect
@@ -17,6 +19,7 @@ from providers.errors import (
 )
 from providers.provider import Ask
 from providers.rewriting import fill_reasoning, mention_json, schema_in_words, thinking_switched_on
+from providers.wallet_bodies import listed
 
 
 class DeepSeekDialect(OpenAIDialect):
@@ -30,6 +33,7 @@ class DeepSeekDialect(OpenAIDialect):
     developer_role = False
     function_tools_only = True
     largest_n = 1
+    wallet_path = "user/balance"
 
     sentences: ClassVar[tuple[tuple[str, ErrorClass], ...]] = (
         ("maximum context length", ContextTooLong),
@@ -39,6 +43,10 @@ class DeepSeekDialect(OpenAIDialect):
         ("^insufficient balance", ProviderBalanceExhausted),
         ("^authentication fails", ProviderKeyRefused),
     )
+
+    def read_wallet(self, answer: Mapping[str, Any], base_url: str) -> Mapping[str, Decimal]:  # noqa: ARG002
+        """One row for each currency, amounts in strings."""
+        return listed(answer.get("balance_infos"), "currency", "total_balance")
 
     def adapt(self, body: dict[str, Any], ask: Ask) -> None:
         """JSON schemas go into the prompt; what thinking forbids is left out, what it demands is filled in."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, ClassVar, Final
 
 from providers.error_bodies import Complaint, complaint_in, read_complaint, retry_after_seconds
@@ -73,6 +74,8 @@ class OpenAIDialect:
     """Where the vendor wants to know the end user; ``user`` goes there as a hash, so that no personal id leaves."""
     developer_role: ClassVar[bool] = True
     """Whether the vendor knows the role ``developer``; otherwise it becomes ``system``."""
+    wallet_path: ClassVar[str] = ""
+    """Where the vendor tells what is left on the account, behind the base URL; empty where it does not."""
     largest_n: ClassVar[int | None] = None
     """The most answers to one request; None: no limit known."""
 
@@ -132,6 +135,10 @@ class OpenAIDialect:
 
         Forced fields are laid over it afterwards.
         """
+
+    def read_wallet(self, answer: Mapping[str, Any], base_url: str) -> Mapping[str, Decimal]:  # noqa: ARG002
+        """What is left on the account, by currency; whoever has a ``wallet_path`` reads it."""
+        return {}
 
     def headers(self, key: str) -> dict[str, str]:
         """Content type, and the authorization where there is a key."""

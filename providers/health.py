@@ -45,6 +45,8 @@ def never() -> bool:
 
 _UNKNOWN: Final = Standing()
 """An upstream nobody has tried yet counts as healthy."""
+_SPARED: Final = Standing(healthy=False)
+"""Unless its provider is to be spared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +105,24 @@ class Health:
         self._calls_to_open = calls_to_open
         self._open_seconds = open_seconds
         self._clock = clock
+        self._spared: set[str] = set()
+        """Providers that are tried after all others, because the operator's account there runs dry."""
         self.on_change: Callable[[HealthKey, bool], None] | None = None
         """Told when a circuit opens (False) or closes (True)."""
 
     def standing(self, key: HealthKey) -> Standing:
-        """Healthy means: the circuit is closed, or it is due for a probe and none is under way."""
+        """Healthy means: the circuit is closed, or it is due for a probe and none is under way; and nobody spares it."""
         circuit = self._circuits.get(key)
+        if key[0] in self._spared:
+            return _SPARED if circuit is None else circuit.standing(healthy=False)
         return _UNKNOWN if circuit is None else circuit.standing(healthy=self._takes_calls(circuit))
+
+    def spare(self, provider: str, *, spared: bool) -> None:
+        """Whether calls go to this provider only where nobody else can serve them."""
+        if spared:
+            self._spared.add(provider)
+        else:
+            self._spared.discard(provider)
 
     def report(self, key: HealthKey) -> UpstreamReport | None:
         """What to show of this upstream; None where nobody has tried it since the process began."""

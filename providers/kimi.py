@@ -6,6 +6,7 @@ Facts: platform.kimi.com docs (September 2026) and answers seen on the wire.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, ClassVar, Final
 
 from providers.dialect import ErrorClass, OpenAIDialect
@@ -23,6 +24,7 @@ from providers.errors import (
 )
 from providers.provider import Ask
 from providers.rewriting import choose_tools, fill_reasoning, thinking_switched_on
+from providers.wallet_bodies import currency_by_host, purse
 
 _MOST_STOPS: Final = 5
 _LONGEST_STOP_BYTES: Final = 32
@@ -53,6 +55,7 @@ class KimiDialect(OpenAIDialect):
     developer_role = False
     function_tools_only = True
     largest_n = 1
+    wallet_path = "users/me/balance"
 
     codes: ClassVar[Mapping[str, ErrorClass]] = {
         "content_filter": ContentFiltered,
@@ -79,6 +82,12 @@ class KimiDialect(OpenAIDialect):
         "rate_limit_reached_error": ProviderRateLimited,
         "resource_not_found_error": UpstreamModelMissing,
     }
+
+    def read_wallet(self, answer: Mapping[str, Any], base_url: str) -> Mapping[str, Decimal]:
+        """Cash and vouchers together; yuan on the site in China, dollars on the other."""
+        data = answer.get("data")
+        left = data.get("available_balance") if isinstance(data, Mapping) else None
+        return purse(currency_by_host(base_url, ".cn"), left)
 
     def adapt(self, body: dict[str, Any], ask: Ask) -> None:
         """Short stop sequences, thinking as the model knows it, tool choice in words where it is unknown."""

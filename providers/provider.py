@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, ClassVar, Protocol
 
 from providers.errors import UpstreamError
@@ -39,6 +40,8 @@ class Provider(Protocol):
     """The name in the catalogue: deepseek, zhipu, minimax, qwen, kimi, stepfun, openai."""
     dropped: ClassVar[frozenset[str]]
     """Fields of a request that the vendor refuses, or ignores, and is not sent."""
+    wallet_path: ClassVar[str]
+    """Where the vendor tells what is left on the account, behind the base URL; empty where it does not."""
 
     def shape(self, ask: Ask) -> dict[str, Any]:
         """The body to send: model, stream and ``stream_options.include_usage``, the limit under the vendor's name, forced
@@ -60,4 +63,8 @@ class Provider(Protocol):
     def read_hidden_error(self, answer: Mapping[str, Any]) -> UpstreamError | None:
         """The error in a JSON answer or stream event that came under HTTP 200: ``error``, flat ``code``/``message``,
         ``base_resp``, or a finish reason that means the provider gave up. None for a proper answer or chunk."""
+        ...
+
+    def read_wallet(self, answer: Mapping[str, Any], base_url: str) -> Mapping[str, Decimal]:
+        """What is left on the account, by currency, out of the answer from ``wallet_path``; empty where it does not say."""
         ...

@@ -6,6 +6,7 @@ Facts: platform.stepfun.com docs (autumn 2026) and maintained clients.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, ClassVar, Final
 
 from providers.dialect import ErrorClass, OpenAIDialect
@@ -19,6 +20,7 @@ from providers.errors import (
 )
 from providers.provider import Ask
 from providers.rewriting import pseudonym
+from providers.wallet_bodies import currency_by_host, purse
 
 _LONGEST_USER: Final = 32
 
@@ -32,6 +34,7 @@ class StepFunDialect(OpenAIDialect):
     developer_role = False
     function_tools_only = True
     largest_n = 1
+    wallet_path = "accounts"
 
     codes: ClassVar[Mapping[str, ErrorClass]] = {
         "censorship_blocked": ContentFiltered,
@@ -48,6 +51,10 @@ class StepFunDialect(OpenAIDialect):
         **OpenAIDialect.vague_codes,
         "request_params_invalid": RequestRefused,
     }
+
+    def read_wallet(self, answer: Mapping[str, Any], base_url: str) -> Mapping[str, Decimal]:
+        """What is left; the totals beside it are of all that was ever paid in. Yuan on .com, dollars on .ai."""
+        return purse(currency_by_host(base_url, ".com"), answer.get("balance"))
 
     def adapt(self, body: dict[str, Any], ask: Ask) -> None:  # noqa: ARG002 - the signature is the base's
         """Thinking in ``reasoning_content`` like everybody else's; a long ``user`` shortened to a hash."""

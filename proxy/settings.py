@@ -221,6 +221,14 @@ class RoutingSettings(Section):
     )
     probe_away_seconds: Seconds = Field(default=5, description="The same for a provider that is away.")
     probe_timeout_seconds: Seconds = Field(default=5, description="How long such a probe may take.")
+    wallet_seconds: Wait = Field(
+        default=300,
+        description="How often a provider that tells it is asked what is left on your account there; 0 asks nobody.",
+    )
+    spare_below_hours: Wait = Field(
+        default=1,
+        description="A provider whose account lasts no longer is tried after all others; 0 spares nobody.",
+    )
     failover: Literal["auto", "patient"] = Field(
         default="auto",
         description='"auto" moves on at once while a healthy candidate stands by; "patient" retries each first.',
