@@ -7,6 +7,9 @@ request; pictures count by a cap, because their size in bytes says nothing about
 
 What is no plain text (tools, schemas) goes into the prompt as JSON, so there the bytes of the JSON count, spaces and
 escapes included.
+
+A request without messages is one for embeddings: its texts, or its tokens, which the caller has counted already, stand in
+``input``.
 """
 
 from __future__ import annotations
@@ -15,8 +18,12 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
+from billing.usage import BYTES_PER_TOKEN_ESTIMATE
+
 TOKENS_PER_MESSAGE: Final = 16
 TOKENS_PER_REQUEST: Final = 64
+TOKENS_PER_INPUT: Final = 16
+"""What a model of embeddings puts around each text: a mark before it, one behind it, a short instruction."""
 TOKENS_PER_IMAGE: Final = 16_384
 """Qwen's vision models cut a picture into at most 16,384 tokens, the most of the six providers."""
 TOKENS_PER_MEDIA_FILE: Final = 262_144
@@ -38,10 +45,16 @@ _MEDIA_FIELDS: Final = frozenset(_MEDIA_CAPS)
 # What goes into the prompt besides the messages.
 _PROMPT_FIELDS: Final = frozenset({"tools", "functions", "response_format", "tool_choice", "prompt"})
 
+# What of an embeddings request surely does not go before its texts; an instruction of a vendor's own may.
+_NOT_BEFORE_INPUTS: Final = frozenset({"input", "model", "dimensions", "encoding_format", "user"})
+
 
 def prompt_token_bound(request: Mapping[str, object]) -> int:
-    """The most prompt tokens that ``request``, a chat completion body, can be counted as by any of the providers."""
+    """The most prompt tokens that ``request``, a chat completion body or one for embeddings, can be counted as by any of the
+    providers."""
     messages = request.get("messages")
+    if messages is None and "input" in request:
+        return _bound_of_inputs(request)
     bound = TOKENS_PER_REQUEST
     if isinstance(messages, list):
         bound += TOKENS_PER_MESSAGE * len(messages) + sum(map(_bytes_of_message, messages))
@@ -56,6 +69,8 @@ def text_bytes(request: Mapping[str, object]) -> int:
     total = 0
     pending: list[object] = [request.get("tools")]
     messages = request.get("messages")
+    if messages is None and "input" in request:
+        return sum(map(_bytes_of_input, inputs_of(request["input"])))
     if isinstance(messages, list):
         for message in messages:
             # Most messages hold nothing but texts; whatever else one holds is taken apart below.
@@ -92,6 +107,28 @@ def bound_and_bytes(request: Mapping[str, object]) -> tuple[int, int]:
                 return prompt_token_bound(request), text_bytes(request)
             total += len(value) if value.isascii() else _utf8_length(value)
     return TOKENS_PER_REQUEST + TOKENS_PER_MESSAGE * len(messages) + total, total
+
+
+def inputs_of(value: object) -> list[object]:
+    """What an embeddings request wants vectors of, one by one: ``input`` may be a text, a list of texts, the tokens of a
+    text, or a list of those."""
+    if isinstance(value, list) and not (value and isinstance(value[0], int)):
+        return value
+    return [value]
+
+
+def _bound_of_inputs(request: Mapping[str, object]) -> int:
+    inputs = inputs_of(request["input"])
+    before = sum(_bytes_as_json(value) for name, value in request.items() if name not in _NOT_BEFORE_INPUTS)
+    tokens = sum(len(one) if isinstance(one, list) else _bytes_of_input(one) for one in inputs)
+    return TOKENS_PER_REQUEST + (TOKENS_PER_INPUT + before) * len(inputs) + tokens
+
+
+def _bytes_of_input(one: object) -> int:
+    """The bytes of a text; tokens count as many as they are estimated to have had."""
+    if isinstance(one, str):
+        return _utf8_length(one)
+    return BYTES_PER_TOKEN_ESTIMATE * len(one) if isinstance(one, list) else 0
 
 
 def _bytes_of_message(message: object) -> int:

@@ -56,9 +56,11 @@ from console.sign_in_routes import (
 from console.support_shapes import AnnouncementShape, TicketShape
 from console.tickets import NewTicket, TicketPage
 from console.usage import Range
-from middlewares.body import known_fields
+from middlewares.body import JSON_TYPES, known_fields
+from middlewares.embedding import EMBEDDING_FIELDS, MOST_INPUTS
 from middlewares.errors import CODES
 from middlewares.options import OWN_FIELDS, PAYERS
+from providers.embedding import FORMATS
 from providers.selection import STRATEGIES
 
 JSON: Final = "application/json"
@@ -78,6 +80,7 @@ UNDER_NO_BASE: Final = (PATH, WEBHOOK, *PAGES)
 """What stands outside of the bases of the API."""
 HTML: Final = "text/html"
 _CHAT: Final = ("/v1/chat/completions", "/v1/quote")
+_EMBEDDINGS: Final = "/v1/embeddings"
 _OF_SESSION: Final = ("/v1/auth/session", "/v1/auth/sign-out", "/v1/auth/sign-out-everywhere")
 _REFERENCE: Final = "#/components/schemas/{model}"
 _STRANGE: Final = frozenset({401, 403, 429})
@@ -99,6 +102,7 @@ class Operation:
 
 OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/v1/chat/completions"): Operation("A chat completion, plain or streamed", Anything),
+    ("POST", _EMBEDDINGS): Operation("Vectors of texts", Anything),
     ("POST", "/v1/quote"): Operation("What a chat completion would cost, and who would serve it", Anything),
     ("GET", "/v1/streams/{id}"): Operation("The rest of a resumable stream", str, media="text/event-stream"),
     ("GET", "/v1/models"): Operation("The models for sale", Anything, needs_key=False),
@@ -201,8 +205,8 @@ def _operation(
         made["security"] = [{"key": []}, {"session": []}]
     if parameters := [*_path_parameters(path), *_query_parameters(operation.query, schemas)]:
         made["parameters"] = parameters
-    is_call = path in _CHAT
-    body = _chat_schema() if is_call else operation.body and _schema(operation.body, schemas)
+    is_call = path in _CHAT or path == _EMBEDDINGS
+    body = _call_schema(path) if is_call else operation.body and _schema(operation.body, schemas)
     if body:
         made["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
     answer: dict[str, Any] = {operation.media: {"schema": _schema(operation.answer, schemas)}}
@@ -282,6 +286,10 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
     return [{"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}]
 
 
+def _call_schema(path: str) -> dict[str, Any]:
+    return _chat_schema() if path in _CHAT else _embedding_schema()
+
+
 def _chat_schema() -> dict[str, Any]:
     """The fields that are checked; every other one passes to the provider."""
     properties: dict[str, Any] = {
@@ -289,10 +297,27 @@ def _chat_schema() -> dict[str, Any]:
     }
     properties["model"] = {"type": "string", "minLength": 1}
     properties["messages"] = {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["role"]}}
-    properties |= {name: {} for name in sorted(OWN_FIELDS)}
-    properties["routing"] = {"enum": [*STRATEGIES, None]}
-    properties["payer"] = {"enum": [*PAYERS, None]}
-    return {"type": "object", "required": ["model", "messages"], "properties": properties}
+    return {"type": "object", "required": ["model", "messages"], "properties": properties | _own_schema()}
+
+
+def _embedding_schema() -> dict[str, Any]:
+    """The same of embeddings."""
+    properties: dict[str, Any] = {
+        name: {"type": [JSON_TYPES[kind], "null"]} for name, (_, kind) in EMBEDDING_FIELDS.items()
+    }
+    properties["model"] = {"type": "string", "minLength": 1}
+    properties["encoding_format"] = {"enum": [*FORMATS, None]}
+    tokens = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}}
+    text = {"type": "string", "minLength": 1}
+    many = {"type": "array", "minItems": 1, "maxItems": MOST_INPUTS}
+    properties["input"] = {"anyOf": [text, {**many, "items": text}, tokens, {**many, "items": tokens}]}
+    return {"type": "object", "required": ["model", "input"], "properties": properties | _own_schema()}
+
+
+def _own_schema() -> dict[str, Any]:
+    """The fields of ours."""
+    routing, payer = {"enum": [*STRATEGIES, None]}, {"enum": [*PAYERS, None]}
+    return {**{name: {} for name in sorted(OWN_FIELDS)}, "routing": routing, "payer": payer}
 
 
 def _name(method: str, path: str) -> str:

@@ -24,6 +24,7 @@ from middlewares.call import CALL
 from middlewares.errors import Refusal, invalid
 from middlewares.options import OWN_FIELDS, read_options
 from providers.catalogue import Catalogue, Model
+from providers.selection import Wish
 
 LARGEST_MAX_TOKENS: Final = 10_000_000
 """Ten times the largest context of any model; beyond it a number is a mistake."""
@@ -68,15 +69,33 @@ _KINDS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
 }
 
 
-_JSON_TYPES: Final = {str: "string", int: "integer", float: "number", bool: "boolean", dict: "object", list: "array"}
+JSON_TYPES: Final = {str: "string", int: "integer", float: "number", bool: "boolean", dict: "object", list: "array"}
 
 
 def known_fields() -> dict[str, list[str]]:
     """The fields of a chat completion that are checked, each with the JSON types it may have."""
-    return {name: [_JSON_TYPES[kind] for kind in kinds] for name, (_, kinds) in _KINDS.items()}
+    return {name: [JSON_TYPES[kind] for kind in kinds] for name, (_, kinds) in _KINDS.items()}
 
 
-def body(max_bytes: int, read_seconds: float, catalogue: Callable[[], Catalogue]) -> Middleware:
+Check = Callable[[Mapping[str, Any], Wish, Catalogue], Model]
+"""What checks a body, our own fields still in it, and finds the model it asks for."""
+
+
+def check_chat(document: Mapping[str, Any], wish: Wish, catalogue: Catalogue) -> Model:
+    """The model that a chat completion asks for. Raises a Refusal that names what is wrong."""
+    name = document.get("model")
+    model = catalogue.find(name) if isinstance(name, str) else None
+    if model is not None and model.embeds:
+        hint = "send its input to POST /v1/embeddings; what that costs stands in GET /v1/models"
+        raise invalid("model", f"{model.id} makes embeddings and does not chat: {hint}")
+    check_fields(document)
+    check_stand_ins(catalogue, wish.models)
+    return model if model is not None else find_model(catalogue, document["model"])
+
+
+def body(
+    max_bytes: int, read_seconds: float, catalogue: Callable[[], Catalogue], check: Check = check_chat
+) -> Middleware:
     """Set the call's request, options, model and streaming. ``catalogue`` gives the one in force now."""
 
     @web.middleware
@@ -85,10 +104,7 @@ def body(max_bytes: int, read_seconds: float, catalogue: Callable[[], Catalogue]
         document = parse(await read_bytes(request, max_bytes, read_seconds))
         call.body_digest = digest(document) if "Idempotency-Key" in request.headers else ""
         call.options = read_options(document, request.headers)
-        check_fields(document)
-        book = catalogue()
-        call.model = find_model(book, document["model"])
-        check_stand_ins(book, call.options.wish.models)
+        call.model = check(document, call.options.wish, catalogue())
         call.streamed = document.get("stream") is True
         stream_options = document.get("stream_options") or {}
         call.wants_usage = call.streamed and stream_options.get("include_usage") is True
@@ -222,9 +238,12 @@ def find_model(catalogue: Catalogue, name: str) -> Model:
 
 
 def check_stand_ins(catalogue: Catalogue, names: tuple[str, ...]) -> None:
-    """Raise a Refusal for a stand-in that is not for sale: a caller who misspelt it would count on it."""
+    """Raise a Refusal for a stand-in that is not for sale, or does not chat: a caller who misspelt it would count on it."""
     for position, name in enumerate(names):
-        if catalogue.find(name) is None:
+        model = catalogue.find(name)
+        if model is not None and model.embeds:
+            raise invalid(f"models[{position}]", f"{model.id} makes embeddings and stands in for nobody")
+        if model is None:
             nearest = catalogue.suggest(name)
             hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
             raise invalid(f"models[{position}]", f"there is no model {name[:100]!r}{hint}")

@@ -193,10 +193,12 @@ def _insufficient(
             **fields,
         )
     fields["required_usd"] = format_usd(min(offer.most for offer in offers))
+    needed = "credits" if code == "insufficient_credits" else "credits than are left of this key's limit"
+    if need.inputs is not None:
+        return Refusal(code, f"This request requires more {needed}, or a shorter input.", param="input", **fields)
     affordable = affordable_limit(shorter, parse_usd(fields["available_usd"]), need, fee)
     fields["affordable_max_tokens"] = affordable
     asked = need.max_tokens if need.max_tokens is not None else max(offer.max_tokens for offer in offers)
-    needed = "credits" if code == "insufficient_credits" else "credits than are left of this key's limit"
     return Refusal(
         code,
         f"This request requires more {needed}, or fewer max_tokens. "

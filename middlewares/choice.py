@@ -116,6 +116,11 @@ def nobody_can_serve(model: str, need: Need, passed_over: tuple[PassedOver, ...]
         return invalid(
             _FIELDS.get(first, first), f"{found.model} does not offer what the request needs: {found.detail}"
         )
+    if (found := reasons.get("too_many_inputs")) is not None and need.inputs is not None:
+        most = f"{found.model} takes at most {found.detail} inputs in one request"
+        return invalid("input", f"{most}, not {need.inputs.count}: send them in parts")
+    if (found := reasons.get("no_token_input")) is not None:
+        return invalid("input", f"{found.model} takes texts, not tokens: send input as a text or a list of texts")
     if "too_dear" in reasons:
         return invalid("provider.max_price", f"every provider of {model} is dearer than provider.max_price allows")
     if "not_wanted" in reasons:

@@ -306,7 +306,7 @@ class _Route:
         if answer is not None and answer.first_content_at is not None:
             latency = answer.first_content_at - started
             seconds = self._clock() - answer.first_content_at
-            if bill is not None and seconds > 0:
+            if bill is not None and bill.usage.completion_tokens and seconds > 0:
                 speed = bill.usage.completion_tokens / seconds
         self._health.succeeded(offer.health_key, latency_seconds=latency, tokens_per_second=speed)
 

@@ -48,8 +48,11 @@ def token_limit(limiter: Limiter, instruments: Instruments) -> Middleware:
 
 def estimate(request: Mapping[str, Any]) -> int:
     """About how many tokens a request will use."""
+    messages = request.get("messages")
+    if messages is None:
+        return -(-text_bytes(request) // BYTES_PER_TOKEN_ESTIMATE)  # Embeddings: there is no answer.
     answer = request.get("max_tokens") or request.get("max_completion_tokens") or GUESSED_ANSWER_TOKENS
-    prompt = -(-text_bytes(request) // BYTES_PER_TOKEN_ESTIMATE) + TOKENS_PER_MESSAGE * len(request["messages"])
+    prompt = -(-text_bytes(request) // BYTES_PER_TOKEN_ESTIMATE) + TOKENS_PER_MESSAGE * len(messages)
     return prompt + int(answer) * int(request.get("n") or 1)
 
 

@@ -22,7 +22,16 @@ from billing.price_book import PriceBook, upstream_name
 from billing.pricing import Price
 
 # Named twice on purpose: whoever reads the operator's file explains its faults by this schema.
-from providers.catalogue_file import LONGEST_NAME, ModelRow, Place, PriceRow, ProviderRow, StreamMode, UpstreamRow
+from providers.catalogue_file import (
+    EMBEDDINGS,
+    LONGEST_NAME,
+    ModelRow,
+    Place,
+    PriceRow,
+    ProviderRow,
+    StreamMode,
+    UpstreamRow,
+)
 from providers.catalogue_file import CatalogueFile as CatalogueFile
 from providers.deepseek import DeepSeekDialect
 from providers.dialect import OpenAIDialect
@@ -51,7 +60,7 @@ DIALECTS: Final[Mapping[str, Provider]] = MappingProxyType(
 
 # What the gateway itself decides for each request; a forced value would make the hold wrong or break the relay.
 _NEVER_FORCED: Final = frozenset(
-    {"model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n"}
+    {"model", "messages", "input", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n"}
 )
 
 
@@ -105,8 +114,9 @@ class Model:
     upstreams: tuple[Upstream, ...]
     """In order of preference, at least one."""
     context: int
-    """Tokens of prompt and answer together."""
+    """Tokens of prompt and answer together; of one input, where embeddings are made."""
     max_output: int
+    """The longest answer; 0 where embeddings are made."""
     capabilities: frozenset[str]
     aliases: tuple[str, ...]
     equivalents: tuple[str, ...]
@@ -114,6 +124,11 @@ class Model:
     created: int
     """Unix seconds since when we sell it."""
     description: str = ""
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it makes embeddings, and nothing else."""
+        return EMBEDDINGS in self.capabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +244,28 @@ def _model_faults(file: CatalogueFile, instant: datetime) -> Iterator[tuple[Plac
         for index, equivalent in enumerate(model.equivalents):
             if equivalent == name:
                 yield ("models", name, "equivalents", index), "a model cannot stand in for itself"
+            elif equivalent in file.models and file.models[equivalent].embeds:
+                yield ("models", name, "equivalents", index), f"{equivalent} makes embeddings and stands in for nobody"
+        if model.embeds:
+            yield from _embedding_faults(name, model, file)
+
+
+def _embedding_faults(name: str, model: ModelRow, file: CatalogueFile) -> Iterator[tuple[Place, str]]:
+    """What a model of embeddings cannot have."""
+    place: Place = ("models", name)
+    if others := sorted(model.capabilities - {EMBEDDINGS}):
+        yield (*place, "capabilities"), f"a model that makes embeddings does nothing else, so not {', '.join(others)}"
+    if model.equivalents:
+        yield (*place, "equivalents"), "nobody stands in for a model of embeddings: vectors of two models do not mix"
+    for below, row in model.ways():
+        provider = file.providers.get(row.provider)
+        dialect = DIALECTS.get(provider.dialect or row.provider) if provider is not None else None
+        if dialect is not None and dialect.embeddings is None:
+            yield (*place, *below, "provider"), f"no embeddings are offered with the dialect {dialect.dialect}"
+        for index, price in enumerate(row.prices):
+            if any(rates.output for rates in price.every_rates()):
+                sentence = "embeddings have no output to be paid for: leave it out, or write 0"
+                yield (*place, *below, "prices", index, "output"), sentence
 
 
 def _price_faults(place: Place, rows: tuple[PriceRow, ...], instant: datetime) -> Iterator[tuple[Place, str]]:
@@ -287,7 +324,7 @@ def _model(name: str, row: ModelRow, providers: Mapping[str, ProviderEntry]) -> 
         id=name,
         upstreams=upstreams,
         context=row.context,
-        max_output=row.max_output,
+        max_output=0 if row.embeds else row.max_output,
         capabilities=frozenset(row.capabilities),
         aliases=row.aliases,
         equivalents=row.equivalents,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import zoneinfo
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
@@ -35,6 +35,9 @@ Capability = Literal[
     "seed",
     "n",
 ]
+EMBEDDINGS: Final = "embeddings"
+"""The capability of a model that makes embeddings, and nothing else."""
+
 Place = tuple[str | int, ...]
 """Where in the file something stands: ``("models", "deepseek-chat", "prices", 0)``."""
 
@@ -148,6 +151,12 @@ class ScheduleRow(RatesRow):
             raise ValueError("tiers must be listed by ascending above_prompt_tokens")
         return self
 
+    def every_rates(self) -> Iterator[RatesRow]:
+        """The plain rates, and all others."""
+        yield self
+        yield from self.tiers
+        yield from self.windows
+
     def schedule(self) -> Schedule:
         """The row in the unit of the price arithmetic."""
         return Schedule(
@@ -169,6 +178,12 @@ class PriceRow(ScheduleRow):
     effective_from: Instant = Field(alias="from")
     revision: PositiveInt = ORIGINAL
     cost: ScheduleRow | None = None
+
+    def every_rates(self) -> Iterator[RatesRow]:
+        """Those of ``cost`` too."""
+        yield from super().every_rates()
+        if self.cost is not None:
+            yield from self.cost.every_rates()
 
     def price(self, upstream_name: str) -> Price:
         """The row for ``upstream_name`` (model:provider/upstream model), which begins its version."""
@@ -223,6 +238,26 @@ class ModelRow(_Row):
     prices: tuple[PriceRow, ...] = ()
     upstreams: tuple[UpstreamRow, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_answer(cls, row: object) -> object:
+        """A model of embeddings gives no answer, so its row need not say how long one may be, nor what one costs."""
+        capabilities = row.get("capabilities") if isinstance(row, dict) else None
+        if not isinstance(row, dict) or not isinstance(capabilities, Collection) or EMBEDDINGS not in capabilities:
+            return row
+        filled = {"max_output": 1, **row, "prices": _without_output(row.get("prices", ()))}
+        if isinstance(ways := row.get("upstreams"), (list, tuple)):
+            filled["upstreams"] = [
+                {**way, "prices": _without_output(way["prices"])} if isinstance(way, dict) and "prices" in way else way
+                for way in ways
+            ]
+        return filled
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it makes embeddings."""
+        return EMBEDDINGS in self.capabilities
+
     @model_validator(mode="after")
     def _one_way(self) -> ModelRow:
         if bool(self.upstreams) == (self.provider is not None):
@@ -240,6 +275,16 @@ class ModelRow(_Row):
             yield (), row.model_copy(update={"prices": self.prices})
         for index, row in enumerate(self.upstreams):
             yield ("upstreams", index), row if row.prices else row.model_copy(update={"prices": self.prices})
+
+
+def _without_output(rows: object) -> object:
+    """Prices in which output costs nothing unless they say so, in tiers, windows and cost too."""
+    if isinstance(rows, (list, tuple)):
+        return [_without_output(row) for row in rows]
+    if not isinstance(rows, dict):
+        return rows
+    below = {name: _without_output(rows[name]) for name in ("tiers", "windows", "cost") if name in rows}
+    return {"output": 0, **rows, **below}
 
 
 class CatalogueFile(_Row):

@@ -11,7 +11,7 @@ from typing import Final
 from billing.pricing import bound, bound_of_fee, price_at
 from billing.usage import BYTES_PER_TOKEN_ESTIMATE, Usage
 from providers.catalogue import Model, Upstream
-from providers.selection import WHOLE_SHARE, Need, Offer, PassedOver, Terms
+from providers.selection import WHOLE_SHARE, Inputs, Need, Offer, PassedOver, Terms
 
 LIKELY_COMPLETION_TOKENS: Final = 512
 """What an answer is taken to be where the caller sets no limit, or a higher one."""
@@ -101,9 +101,23 @@ def _unable(terms: Terms, model: Model, upstream: Upstream) -> tuple[str, str] |
     missing = _missing(terms, model, upstream)
     if missing:
         return "missing_capability", ", ".join(missing)
+    if need.inputs is not None:
+        return _unable_to_embed(need.inputs, model, upstream)
     if need.max_tokens is not None and need.max_tokens > model.max_output:
         return "max_tokens_too_large", str(model.max_output)
     if likely_prompt_tokens(need) + (need.max_tokens or 0) > model.context:
+        return "context_too_small", str(model.context)
+    return None
+
+
+def _unable_to_embed(inputs: Inputs, model: Model, upstream: Upstream) -> tuple[str, str] | None:
+    """What stands against a model of embeddings. How many tokens a text has only its provider can tell."""
+    embeddings = upstream.provider.dialect.embeddings
+    if inputs.are_tokens and not (embeddings and embeddings.takes_tokens):
+        return "no_token_input", ""
+    if embeddings and inputs.count > embeddings.most_inputs:
+        return "too_many_inputs", str(embeddings.most_inputs)
+    if inputs.longest_tokens > model.context:
         return "context_too_small", str(model.context)
     return None
 
@@ -112,7 +126,9 @@ def _missing(terms: Terms, model: Model, upstream: Upstream) -> list[str]:
     """The capabilities that are missing; where everything is required, the fields too that the provider would not get."""
     need, asked = terms.need, terms.asked
     if terms.wish.require_parameters:
-        dropped = need.fields & upstream.provider.dialect.dropped
+        dialect = upstream.provider.dialect
+        embeddings = dialect.embeddings if need.inputs is not None else None
+        dropped = need.fields & (dialect.dropped if embeddings is None else embeddings.dropped)
         return sorted(need.capabilities - model.capabilities) + sorted(dropped)
     if need.capabilities <= model.capabilities:
         return []

@@ -34,6 +34,7 @@ class DeepSeekDialect(OpenAIDialect):
     function_tools_only = True
     largest_n = 1
     wallet_path = "user/balance"
+    embeddings = None
 
     sentences: ClassVar[tuple[tuple[str, ErrorClass], ...]] = (
         ("maximum context length", ContextTooLong),

@@ -28,7 +28,7 @@ from providers.errors import (
     UpstreamModelMissing,
     UpstreamTimedOut,
 )
-from providers.provider import Ask
+from providers.provider import Ask, EmbeddingTerms
 from providers.rewriting import merged, pseudonym, with_system_role_only
 
 ErrorClass = type[UpstreamError]
@@ -81,6 +81,8 @@ class OpenAIDialect:
 
     function_tools_only: ClassVar[bool] = False
     """Whether tools other than functions are refused: the vendors' own (searches and the like) are billed apart from tokens."""
+    embeddings: ClassVar[EmbeddingTerms | None] = EmbeddingTerms(2_048, takes_tokens=True, knows_formats=True)
+    """What the vendor's embeddings take; None where it has none in OpenAI's shape."""
 
     codes: ClassVar[Mapping[str, ErrorClass]] = {
         "context_length_exceeded": ContextTooLong,

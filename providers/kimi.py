@@ -56,6 +56,7 @@ class KimiDialect(OpenAIDialect):
     function_tools_only = True
     largest_n = 1
     wallet_path = "users/me/balance"
+    embeddings = None
 
     codes: ClassVar[Mapping[str, ErrorClass]] = {
         "content_filter": ContentFiltered,

@@ -54,6 +54,8 @@ class MiniMaxDialect(OpenAIDialect):
     developer_role = False
     function_tools_only = True
     largest_n = 1
+    # It has a model, embo-01, behind a wire that is not OpenAI's, and no dollar price for it on the international site.
+    embeddings = None
 
     codes: ClassVar[Mapping[str, ErrorClass]] = {
         **dict.fromkeys(("1000", "1013", "1024", "1033"), ProviderFailed),

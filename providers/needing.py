@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from providers.selection import Need
+from billing.bound import inputs_of
+from providers.selection import Inputs, Need
 
 _PICTURES: Final = frozenset({"image_url", "input_image", "image", "video_url", "video"})
 _THINKING: Final = frozenset({"reasoning_effort", "reasoning", "thinking", "enable_thinking"})
@@ -15,10 +16,12 @@ _NO_EFFORT: Final = ("none", None)
 def need_of(
     request: Mapping[str, Any], prompt_token_bound: int, prompt_bytes: int, *, every_field: bool = False
 ) -> Need:
-    """What ``request`` (a checked chat completion body) asks of a candidate.
+    """What ``request`` (a checked body of a chat completion, or of embeddings, which have no messages) asks of a candidate.
 
     ``every_field``: the candidate must take every field as it is.
     """
+    if request.get("messages") is None and "input" in request:
+        return _need_of_vectors(request, prompt_token_bound, prompt_bytes, every_field=every_field)
     capabilities = set()
     tools = request.get("tools") or request.get("functions")
     if tools:
@@ -44,6 +47,17 @@ def need_of(
         limit = request.get("max_tokens")
     fields = _fields(request, n) if every_field else frozenset()
     return Need(prompt_token_bound, prompt_bytes, limit, n, frozenset(capabilities), fields)
+
+
+def _need_of_vectors(
+    request: Mapping[str, Any], prompt_token_bound: int, prompt_bytes: int, *, every_field: bool
+) -> Need:
+    """Embeddings have no answer that could be long: not a token of it may be produced."""
+    asked = inputs_of(request["input"])
+    lengths = [len(one) for one in asked if isinstance(one, list)]
+    inputs = Inputs(len(asked), bool(lengths), max(lengths, default=0))
+    fields = _fields(request, 1) if every_field else frozenset()
+    return Need(prompt_token_bound, prompt_bytes, 0, 1, frozenset({"embeddings"}), fields, inputs)
 
 
 def _fields(request: Mapping[str, Any], n: int) -> frozenset[str]:

@@ -33,6 +33,20 @@ class Ask:
     """Whether a stream is asked for usage; False for an upstream that refuses ``stream_options``."""
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddingTerms:
+    """What a vendor's route for embeddings takes."""
+
+    most_inputs: int
+    """In one request."""
+    takes_tokens: bool
+    """Whether an input may be given as tokens."""
+    knows_formats: bool
+    """Whether ``encoding_format`` is sent; otherwise vectors come as numbers, and base64 is made of them here."""
+    dropped: frozenset[str] = frozenset()
+    """Fields that the vendor does not know and is not sent."""
+
+
 class Provider(Protocol):
     """A wire dialect. Implementations are stateless and shared."""
 
@@ -42,6 +56,8 @@ class Provider(Protocol):
     """Fields of a request that the vendor refuses, or ignores, and is not sent."""
     wallet_path: ClassVar[str]
     """Where the vendor tells what is left on the account, behind the base URL; empty where it does not."""
+    embeddings: ClassVar[EmbeddingTerms | None]
+    """What the vendor's embeddings take; None for a vendor without, or with a wire that is not OpenAI's."""
 
     def shape(self, ask: Ask) -> dict[str, Any]:
         """The body to send: model, stream and ``stream_options.include_usage``, the limit under the vendor's name, forced

@@ -23,7 +23,7 @@ from providers.errors import (
     UpstreamModelMissing,
     UpstreamTimedOut,
 )
-from providers.provider import Ask
+from providers.provider import Ask, EmbeddingTerms
 from providers.rewriting import choose_tools, clamp, mention_json, response_format, schema_in_words
 
 _LOWEST_TOP_P: Final = 0.01
@@ -43,6 +43,8 @@ class QwenDialect(OpenAIDialect):
     developer_role = False
     function_tools_only = True
     largest_n = 4
+    # help.aliyun.com/model-studio, embeddings (OpenAI compatible): ten texts of up to 8,192 tokens, vectors as numbers only.
+    embeddings = EmbeddingTerms(10, takes_tokens=False, knows_formats=False, dropped=frozenset({"user"}))
 
     codes: ClassVar[Mapping[str, ErrorClass]] = {
         **dict.fromkeys(("data_inspection_failed", "datainspectionfailed"), ContentFiltered),

@@ -30,6 +30,8 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "missing_capability": "it does not offer what the request needs",
         "max_tokens_too_large": "it gives shorter answers than the request asks for",
         "context_too_small": "the prompt and the answer do not fit",
+        "too_many_inputs": "it makes fewer embeddings in one request than are asked for",
+        "no_token_input": "it makes embeddings of texts only, not of tokens",
         "too_dear": "it is dearer than provider.max_price allows",
         "key_not_allowed": "the caller's API key may not use the model",
         "no_price": "the catalogue has no price for it at this moment",
@@ -66,6 +68,16 @@ class Wish:
 
 
 @value
+class Inputs:
+    """What embeddings are asked of."""
+
+    count: int
+    are_tokens: bool
+    longest_tokens: int
+    """Of the longest input that is given as tokens; 0 for texts, whose tokens only the provider counts."""
+
+
+@value
 class Need:
     """What a candidate must offer to serve the request."""
 
@@ -77,6 +89,8 @@ class Need:
     capabilities: frozenset[str]
     fields: frozenset[str] = frozenset()
     """The request's fields by name, where all of them must be taken as they are."""
+    inputs: Inputs | None = None
+    """What embeddings are asked of; None for a chat completion."""
 
 
 @value

@@ -35,6 +35,7 @@ class StepFunDialect(OpenAIDialect):
     function_tools_only = True
     largest_n = 1
     wallet_path = "accounts"
+    embeddings = None
 
     codes: ClassVar[Mapping[str, ErrorClass]] = {
         "censorship_blocked": ContentFiltered,

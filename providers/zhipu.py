@@ -22,7 +22,7 @@ from providers.errors import (
     RequestRefused,
     UpstreamModelMissing,
 )
-from providers.provider import Ask
+from providers.provider import Ask, EmbeddingTerms
 from providers.rewriting import choose_tools, clamp, schema_in_words
 
 # top_p lies between 0 and 1, both exclusive.
@@ -56,6 +56,8 @@ class ZhipuDialect(OpenAIDialect):
     developer_role = False
     function_tools_only = True
     largest_n = 1
+    # docs.bigmodel.cn, embeddings: 64 texts of up to 3,072 tokens; it knows neither a format nor a user.
+    embeddings = EmbeddingTerms(64, takes_tokens=False, knows_formats=False, dropped=frozenset({"user"}))
 
     codes: ClassVar[Mapping[str, ErrorClass]] = {
         **dict.fromkeys(("401", "1000", "1001", "1002", "1003", "1004", "1005"), ProviderKeyRefused),

@@ -38,6 +38,7 @@ from providers.prompt_caches import PromptCaches
 from providers.transport import PooledTransport
 from proxy.chat import chat
 from proxy.config import Loaded
+from proxy.embeddings import embeddings
 from proxy.endpoints import list_endpoints
 from proxy.free_probes import free_probes
 from proxy.front import Front
@@ -97,6 +98,7 @@ BASES: Final = ("/v1", "/api/v1")
 
 ROUTES: Final = (
     ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/embeddings"),
     ("POST", "/v1/quote"),
     ("GET", "/v1/streams/{id}"),
     ("GET", "/v1/models"),
@@ -250,6 +252,7 @@ class Gateway:
         endpoints = list_endpoints(self.catalogue, self._health.standing, self._health.report)
         for base in BASES:
             application.router.add_post(f"{base}/chat/completions", self._shortcut.route)
+            application.router.add_post(f"{base}/embeddings", self._embed)
             application.router.add_post(f"{base}/quote", self._quote)
             application.router.add_get(base + "/streams/{id}", stream)
             application.router.add_get(f"{base}/models", models)
@@ -288,7 +291,11 @@ class Gateway:
         asked.insert(0, observe(self._instruments, self._clock, counted=False))
         self._quoted = fold(asked, quote(self._ledger, self._choice()))
         relayed = relay_settings_of(self._settings, self._instruments.streams_open, self._headers_of)
+        self._embedded = embeddings(links, self._settings.server, self.catalogue, self._transport, relayed)
         return fold(chain, chat(self._transport, relayed, self._experience.without_usage))
+
+    async def _embed(self, request: web.Request) -> web.StreamResponse:
+        return await self._embedded(request)
 
     async def _quote(self, request: web.Request) -> web.StreamResponse:
         return await self._quoted(request)

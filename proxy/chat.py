@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -37,9 +37,22 @@ from proxy.explained import ExplainedAnswer
 from proxy.keep_alive import KeepAlive
 from proxy.relay import Relay, RelaySettings, WholeAnswer, begin_stream
 
+Shape = Callable[..., Outgoing]
+"""Makes the request of an attempt: of the call, its offer and the key, ``with_usage`` where it may ask for usage."""
+ReadPlain = Callable[[UpstreamAnswer, Call, str, RelaySettings], Awaitable[web.StreamResponse]]
+"""Makes the caller's answer of the provider's plain one: of that, the call and the key."""
 
-def chat(transport: Transport, settings: RelaySettings, without_usage: WithoutUsage) -> Handler:
-    """The handler of POST /v1/chat/completions, behind its chain."""
+
+def chat(
+    transport: Transport,
+    settings: RelaySettings,
+    without_usage: WithoutUsage,
+    *,
+    shape: Shape | None = None,
+    read_plain: ReadPlain | None = None,
+) -> Handler:
+    """The handler of POST /v1/chat/completions, behind its chain. Another route has another ``shape`` and ``read_plain``."""
+    shape, read_plain = shape or _shape, read_plain or _plain
 
     async def attempt(request: web.Request) -> web.StreamResponse:
         call = request[CALL]
@@ -49,7 +62,7 @@ def chat(transport: Transport, settings: RelaySettings, without_usage: WithoutUs
         key = _key(call, offer)
         refused_before = _refused_stream_options(call, offer)
         with_usage = not refused_before and offer.health_key not in without_usage
-        outgoing = _shape(call, offer, key, with_usage=with_usage)
+        outgoing = shape(call, offer, key, with_usage=with_usage)
         answer.asked_at = asyncio.get_running_loop().time()
         keep_alive = _keep_alive(request, settings) if call.streamed else None
         try:
@@ -63,7 +76,7 @@ def chat(transport: Transport, settings: RelaySettings, without_usage: WithoutUs
                     if keep_alive is not None:
                         response = await _streamed(request, incoming, key, settings, keep_alive, limit)
                     else:
-                        response = await _plain(incoming, call, key, settings)
+                        response = await read_plain(incoming, call, key, settings)
                 finally:
                     if incoming.interrupted and not limit.expired():
                         # The caller left while the answer came: what it cost is known now, and whatever it says, nobody
@@ -97,7 +110,7 @@ async def _plain(incoming: UpstreamAnswer, call: Call, key: str, settings: Relay
     answer.first_content_at = asyncio.get_running_loop().time()
     answer.ending = ending
     plain = ExplainedAnswer if call.explained else PlainAnswer
-    return plain(_passed_on(document, offer, key), settings.headers_of, settings.client_stall_seconds)
+    return plain(passed_on(document, offer, key), settings.headers_of, settings.client_stall_seconds)
 
 
 async def _streamed(
@@ -157,10 +170,11 @@ def _shape(call: Call, offer: Offer, key: str, *, with_usage: bool) -> Outgoing:
     streamed = call.streamed and provider.stream_mode == "native"
     model, force, reasoning = upstream.upstream_model, upstream.force, upstream.reasoning
     body = provider.dialect.shape(Ask(call.request, model, streamed, offer.max_tokens, force, reasoning, with_usage))
-    return Outgoing(f"{provider.base_url}/chat/completions", provider.dialect.headers(key), _encode(body))
+    return Outgoing(f"{provider.base_url}/chat/completions", provider.dialect.headers(key), encode_body(body))
 
 
-def _encode(body: Mapping[str, Any]) -> bytes:
+def encode_body(body: Mapping[str, Any]) -> bytes:
+    """A request as JSON."""
     try:
         return orjson.dumps(body)
     except TypeError:
@@ -197,14 +211,7 @@ async def _read_plain(incoming: UpstreamAnswer, offer: Offer, answer: Answer) ->
 
     Raises what the body hides, or AnswerUnreadable.
     """
-    document = await incoming.read()
-    answer.heard_at = asyncio.get_running_loop().time()
-    try:
-        parsed = parse_json(document)
-    except (ValueError, RecursionError):
-        raise AnswerUnreadable("the provider's answer is not JSON") from None
-    if not isinstance(parsed, dict):
-        raise AnswerUnreadable("the provider's answer is not a JSON object")
+    document, parsed = await read_object(incoming, answer)
     choices = parsed.get("choices")
     # Before anything is raised: what an answer of no use cost is known only from here.
     _take_usage(parsed, choices, answer)
@@ -225,6 +232,19 @@ async def _read_plain(incoming: UpstreamAnswer, offer: Offer, answer: Answer) ->
     return document, parsed, Ending.COMPLETE if produced or answer.finished else Ending.NOTHING_PRODUCED
 
 
+async def read_object(incoming: UpstreamAnswer, answer: Answer) -> tuple[bytes, dict[str, Any]]:
+    """A plain answer to its end, and the JSON object that it is. Raises AnswerUnreadable for anything else."""
+    document = await incoming.read()
+    answer.heard_at = asyncio.get_running_loop().time()
+    try:
+        parsed = parse_json(document)
+    except (ValueError, RecursionError):
+        raise AnswerUnreadable("the provider's answer is not JSON") from None
+    if not isinstance(parsed, dict):
+        raise AnswerUnreadable("the provider's answer is not a JSON object")
+    return document, parsed
+
+
 def _take_usage(parsed: Mapping[str, Any], choices: object, answer: Answer) -> None:
     """Usage as the answer tells it, once: what a choice says first, because the answer's own word counts more."""
     for choice in choices if isinstance(choices, list) else ():
@@ -233,7 +253,7 @@ def _take_usage(parsed: Mapping[str, Any], choices: object, answer: Answer) -> N
     answer.tally.take(parsed.get("usage"))
 
 
-def _passed_on(document: bytes, offer: Offer, key: str) -> bytes:
+def passed_on(document: bytes, offer: Offer, key: str) -> bytes:
     """The answer's bytes with the public model name and without our key; everything else as it came."""
     document = replace_text(document, b"model", orjson.dumps(offer.model.id))
     if len(key) >= SHORTEST_SECRET and key.encode() in document:

@@ -55,7 +55,7 @@ def endpoint_json(model: Model, upstream: Upstream, standing: Standing, now: dat
         "tag": provider.name,
         "upstream_model": upstream.upstream_model,
         "context_length": model.context,
-        "max_completion_tokens": model.max_output,
+        "max_completion_tokens": model.max_output or None,
         "max_prompt_tokens": None,
         "quantization": "unknown",
         "pricing": pricing,

@@ -28,6 +28,7 @@ _COMMON_PARAMETERS: Final = (
     "logit_bias",
     "user",
 )
+_EMBEDDING_PARAMETERS: Final = ("dimensions", "encoding_format", "user")
 _PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
     "tools": ("tools", "tool_choice"),
     "parallel_tools": ("parallel_tool_calls",),
@@ -65,6 +66,7 @@ def model_json(model: Model, now: datetime) -> dict[str, Any]:
     upstream = model.upstreams[0]
     pictures = "vision" in model.capabilities
     inputs = ["text", "image"] if pictures else ["text"]
+    output = "embeddings" if model.embeds else "text"
     return {
         "id": model.id,
         "canonical_slug": model.id,
@@ -75,16 +77,16 @@ def model_json(model: Model, now: datetime) -> dict[str, Any]:
         "description": model.description,
         "context_length": model.context,
         "architecture": {
-            "modality": f"{'+'.join(inputs)}->text",
+            "modality": f"{'+'.join(inputs)}->{output}",
             "input_modalities": inputs,
-            "output_modalities": ["text"],
+            "output_modalities": [output],
             "tokenizer": "Other",
             "instruct_type": None,
         },
         "pricing": pricing_of(upstream, now),
         "top_provider": {
             "context_length": model.context,
-            "max_completion_tokens": model.max_output,
+            "max_completion_tokens": model.max_output or None,
             "is_moderated": False,
         },
         "per_request_limits": None,
@@ -106,11 +108,19 @@ def find_shown(catalogue: Catalogue, name: str) -> Model:
 
 def parameters_of(model: Model, upstreams: Iterable[Upstream]) -> list[str]:
     """The request fields that at least one of ``upstreams`` is sent, capabilities of the model permitting."""
+    if model.embeds:
+        return _embedding_parameters(upstreams)
     offered = [*_COMMON_PARAMETERS]
     for capability in sorted(model.capabilities):
         offered += _PARAMETERS.get(capability, ())
     dropped = frozenset.intersection(*(upstream.provider.dialect.dropped for upstream in upstreams))
     return [name for name in dict.fromkeys(offered) if name not in dropped]
+
+
+def _embedding_parameters(upstreams: Iterable[Upstream]) -> list[str]:
+    """Vectors come in either format, whoever makes them."""
+    dropped = [terms.dropped for upstream in upstreams if (terms := upstream.provider.dialect.embeddings) is not None]
+    return [name for name in _EMBEDDING_PARAMETERS if not all(name in names for names in dropped)]
 
 
 def pricing_of(upstream: Upstream, now: datetime) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Serving what a provider serves: chat completions, the list of models, and the balance where the vendor tells it."""
+"""Serving what a provider serves: chat completions and embeddings, the list of models, and the balance where it is told."""
 
 import time
 from dataclasses import replace
@@ -6,6 +6,8 @@ from dataclasses import replace
 from aiohttp import web
 
 from simulator.delivery import Stamp, play
+from simulator.embedding import render_embeddings
+from simulator.embedding_request import read_embedding_request
 from simulator.faults import MalformedOrder, Order, order_in
 from simulator.frames import stamp, to_json
 from simulator.journal import RecordedCall
@@ -34,6 +36,17 @@ class ProviderRoutes:
         self._provider.calls_in_flight += 1
         try:
             script = self._chat_script(request.headers.get("Authorization", ""), body, call)
+            return await self._played(request, script, call)
+        finally:
+            self._provider.calls_in_flight -= 1
+
+    async def embeddings(self, request: web.Request) -> web.StreamResponse:
+        """`POST /embeddings`."""
+        body = await request.read()
+        call = self._recorded(request, body)
+        self._provider.calls_in_flight += 1
+        try:
+            script = self._embedding_script(request.headers.get("Authorization", ""), body, call)
             return await self._played(request, script, call)
         finally:
             self._provider.calls_in_flight -= 1
@@ -77,12 +90,45 @@ class ProviderRoutes:
             return self._provider.shape.refusal("unavailable")
         return self._provider.shape.authorize(authorization)
 
+    def _not_served(self, authorization: str) -> Refusal | None:
+        """The refusal of a caller who is not let in, or comes while too many are served."""
+        provider, refusal = self._provider, self._not_let_in(authorization)
+        if refusal is None and 0 < provider.settings.concurrent_limit < provider.calls_in_flight:
+            return provider.shape.refusal("rate_limited")
+        return refusal
+
+    def _embedding_script(self, authorization: str, body: bytes, call: RecordedCall) -> Script:
+        """What to answer to a request for embeddings: refused, spoiled, or served."""
+        provider, shape = self._provider, self._provider.shape
+        refusal = self._not_served(authorization)
+        if refusal is not None:
+            return refusal_script(shape, refusal, streamed=False)
+        try:
+            request = read_embedding_request(body)
+            in_input = order_in(request.last_text) if _SIM in body else None
+        except (UnreadableRequest, MalformedOrder) as error:
+            return refusal_script(shape, shape.bad_request(str(error)), streamed=False)
+        call.model, key = request.model, authorization.removeprefix("Bearer ")
+        order = provider.take_order(in_input, request.last_text, request.model, key)
+        settings = _hurried(provider.settings, order)
+        call.fault = order.kind if order is not None else ""
+        script = replacing_script(shape, order, settings, streamed=False) if order is not None else None
+        if script is not None:
+            return script
+        model = shape.find_embedding_model(request.model)
+        if model is None:
+            return refusal_script(shape, shape.unknown_model(request.model), streamed=False)
+        refusal = shape.refuse_embedding(request, model)
+        if refusal is not None:
+            return refusal_script(shape, refusal, streamed=False)
+        shaped = shape.embedding_body
+        rendered = render_embeddings(request, model, order, shaped, knows_base64=shape.knows_base64)
+        return answer_script(shape, rendered, order, settings)
+
     def _chat_script(self, authorization: str, body: bytes, call: RecordedCall) -> Script:
         """What to answer to a chat request: refused, spoiled, or served."""
         provider, shape = self._provider, self._provider.shape
-        refusal = self._not_let_in(authorization)
-        if refusal is None and 0 < provider.settings.concurrent_limit < provider.calls_in_flight:
-            refusal = shape.refusal("rate_limited")
+        refusal = self._not_served(authorization)
         if refusal is not None:
             return refusal_script(shape, refusal, streamed=False)
         if not provider.orders and (known := provider.remembered(body)) is not None:

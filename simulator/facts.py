@@ -118,6 +118,36 @@ MODELS: dict[str, dict[str, Model]] = {
 """Per provider, the models it sells today, by the id a request must carry."""
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddingModel:
+    """One model of embeddings: the dimensions it may be asked for (none named: any), those it has unasked, how many inputs a
+    request may have, how many tokens one of them, and all of them together (0: no limit of their sum)."""
+
+    id: str
+    dimensions: tuple[int, ...]
+    default_dimensions: int
+    most_inputs: int
+    input_tokens: int
+    all_tokens: int = 0
+
+
+EMBEDDING_MODELS: dict[str, dict[str, EmbeddingModel]] = {
+    name: {model.id: model for model in models}
+    for name, models in {
+        "zhipu": (
+            EmbeddingModel("embedding-3", (256, 512, 1_024, 2_048), 2_048, 64, 3_072),
+            EmbeddingModel("embedding-2", (1_024,), 1_024, 64, 512, 8_192),
+        ),
+        "qwen": (
+            EmbeddingModel("text-embedding-v4", (64, 128, 256, 512, 768, 1_024, 1_536, 2_048), 1_024, 10, 8_192),
+            EmbeddingModel("text-embedding-v3", (64, 128, 256, 512, 768, 1_024), 1_024, 10, 8_192),
+        ),
+        "openai": (EmbeddingModel("embedding-sim", (), 1_536, 2_048, 8_192, 300_000),),
+    }.items()
+}
+"""The providers that make embeddings, and their models. MiniMax's, on a wire of its own, is not simulated."""
+
+
 def base_url(root: str, provider: str) -> str:
     """Where `provider` answers on the simulator at `root`: the address up to, not including, `/chat/completions`.
 

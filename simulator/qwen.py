@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from simulator.answer import Answer, Choice, ToolCall, Usage
-from simulator.facts import Model
+from simulator.embedding_request import EmbeddingRequest
+from simulator.facts import EmbeddingModel, Model
 from simulator.frames import ID_MARK, event, uuid_like
 from simulator.refusal import Refusal
 from simulator.request import ChatRequest, Fields
@@ -89,6 +90,7 @@ class Qwen(Shape):
     name = "qwen"
     limit_fields = ("max_tokens",)
     most_choices = 4
+    knows_base64 = False
     knows_any_model = False
     finish_delta: ClassVar[Fields] = {"content": "", "reasoning_content": None}
     refusals: ClassVar[Mapping[str, Refusal]] = _REFUSALS
@@ -130,6 +132,26 @@ class Qwen(Shape):
     def new_id(self, number: int) -> str:
         """Ids are `chatcmpl-` and a UUID."""
         return f"chatcmpl-{uuid_like(number)}"
+
+    def refuse_embedding(self, request: EmbeddingRequest, model: EmbeddingModel) -> Refusal | None:
+        """All 400, and told by sentences (the one about the batch is observed)."""
+        wrong = ""
+        if request.has_tokens:
+            wrong = "input must be a string or a list of strings"
+        elif len(request.inputs) > model.most_inputs:
+            wrong = f"batch size is invalid, it should not be larger than {model.most_inputs}.: input.contents"
+        elif max(request.tokens) > model.input_tokens:
+            wrong = f"Range of input length should be [1, {model.input_tokens}]"
+        elif request.dimensions is not None and request.dimensions not in model.dimensions:
+            wrong = f"dimension is invalid, it should be one of {list(model.dimensions)}"
+        if not wrong:
+            return None
+        sentence = f"<400> InternalError.Algo.InvalidParameter: Value error, {wrong}"
+        return Refusal(400, sentence, "InvalidParameter", "InvalidParameter")
+
+    def embedding_body(self, model_id: str, rows: list[Fields], tokens: int) -> Fields:
+        """An id behind OpenAI's members."""
+        return {**super().embedding_body(model_id, rows, tokens), "id": ID_MARK}
 
     def usage(self, usage: Usage) -> Fields:
         """Reasoning tokens are named only when there are some."""

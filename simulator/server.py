@@ -11,7 +11,7 @@ from aiohttp import web
 from simulator.chat import ProviderRoutes
 from simulator.control import ControlRoutes
 from simulator.delivery import hide_empty_content_type
-from simulator.facts import PROVIDERS
+from simulator.facts import EMBEDDING_MODELS, PROVIDERS
 from simulator.settings import Settings
 from simulator.state import SimulatorState
 
@@ -31,6 +31,8 @@ def create_app(state: SimulatorState) -> web.Application:
         for prefix in (f"/{name}", f"/{name}/v1"):
             app.router.add_post(f"{prefix}/chat/completions", routes.chat)
             app.router.add_get(f"{prefix}/models", routes.models)
+            if name in EMBEDDING_MODELS:
+                app.router.add_post(f"{prefix}/embeddings", routes.embeddings)
             if balance_path:
                 app.router.add_get(f"{prefix}/{balance_path}", routes.balance)
     ControlRoutes(state).add_to(app.router)

@@ -10,7 +10,8 @@ from itertools import chain, zip_longest
 from typing import Any, ClassVar
 
 from simulator.answer import Answer, Choice, ToolCall, Usage
-from simulator.facts import MODELS, Model
+from simulator.embedding_request import EmbeddingRequest
+from simulator.facts import EMBEDDING_MODELS, MODELS, EmbeddingModel, Model
 from simulator.frames import CREATED_MARK, DONE, ID_MARK, PIECE_MARK, Frame, event, piece_frames, to_json, uuid_like
 from simulator.refusal import NAME_OF_STATUS, Refusal, gateway_page
 from simulator.request import ChatRequest, Fields
@@ -24,7 +25,8 @@ class Shape:
 
     The attributes are the small differences: which fields limit the length, whether an unfinished chunk has a null
     `finish_reason` or none, what each delta repeats, whether choices say `"logprobs": null`, whether the vendor shows
-    signs of life while it works, which field may never be sent twice with the same value, and where it tells the balance.
+    signs of life while it works, whether it writes vectors in base64 where that is asked for, which field may never be sent
+    twice with the same value, and where it tells the balance.
     """
 
     name = "openai"
@@ -36,6 +38,7 @@ class Shape:
     finish_delta: ClassVar[Fields] = {}
     knows_any_model = True
     tells_logprobs = True
+    knows_base64 = True
     sends_keep_alives = False
     unique_field = ""
     balance_path = ""
@@ -330,6 +333,29 @@ class Shape:
         frames = [frame for frame in chain.from_iterable(turns) if frame is not None]
         frames += [self.finish_frame(request, answer, index, places) for index in indexes]
         return [*frames, *self.trailing_frames(request, answer, places), DONE]
+
+    # Embeddings.
+
+    def find_embedding_model(self, model_id: str) -> EmbeddingModel | None:
+        """What is known of a model of embeddings, or None for one this provider does not sell."""
+        models = EMBEDDING_MODELS.get(self.name, {})
+        known = models.get(model_id)
+        if known is None and models and self.knows_any_model:
+            return replace(next(iter(models.values())), id=model_id)
+        return known
+
+    def refuse_embedding(self, request: EmbeddingRequest, model: EmbeddingModel) -> Refusal | None:
+        """What this vendor refuses about a readable request for embeddings."""
+        if len(request.inputs) > model.most_inputs:
+            return self.bad_request(f"'input' has too many entries. The maximum is {model.most_inputs}.")
+        if max(request.tokens) > model.input_tokens:
+            return self.refusal("context_length", context=model.input_tokens, asked=max(request.tokens))
+        return None
+
+    def embedding_body(self, model_id: str, rows: list[Fields], tokens: int) -> Fields:
+        """The answer with vectors."""
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return {"object": "list", "data": rows, "model": model_id, "usage": usage}
 
     # The other routes.
 

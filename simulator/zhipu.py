@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from simulator.answer import Answer, ToolCall
-from simulator.facts import Model
+from simulator.embedding_request import EmbeddingRequest
+from simulator.facts import EmbeddingModel, Model
 from simulator.frames import CREATED_MARK, ID_MARK, hex_id
 from simulator.refusal import Refusal
 from simulator.request import ChatRequest, Fields
@@ -80,6 +81,7 @@ class Zhipu(Shape):
     key_pattern = re.compile(r"sim[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+")
     limit_fields = ("max_tokens",)
     most_choices = 1
+    knows_base64 = False
     knows_any_model = False
     tells_logprobs = False
     unfinished: ClassVar[Fields] = {}
@@ -112,6 +114,18 @@ class Zhipu(Shape):
         if request.image_urls and not model.vision:
             return _BY_CODE["1210"]
         return _BY_CODE["1261"] if request.prompt_tokens > model.context_tokens else None
+
+    def refuse_embedding(self, request: EmbeddingRequest, model: EmbeddingModel) -> Refusal | None:
+        """Texts only, of the lengths that its table allows."""
+        wrong = request.has_tokens or len(request.inputs) > model.most_inputs
+        wrong = wrong or (request.dimensions is not None and request.dimensions not in model.dimensions)
+        too_long = max(request.tokens) > model.input_tokens or 0 < model.all_tokens < sum(request.tokens)
+        return _BY_CODE["1210"] if wrong or too_long else None
+
+    def embedding_body(self, model_id: str, rows: list[Fields], tokens: int) -> Fields:
+        """Usage has completion tokens, too: none."""
+        usage = {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
+        return {"model": model_id, "object": "list", "data": rows, "usage": usage}
 
     def error_body(self, refusal: Refusal) -> Any:
         """A number in a string, and a message; nothing else."""
