@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from billing.bound import (
     TOKENS_PER_IMAGE,
+    TOKENS_PER_INPUT,
     TOKENS_PER_MEDIA_FILE,
     TOKENS_PER_MESSAGE,
     TOKENS_PER_REQUEST,
     bound_and_bytes,
+    inputs_of,
     prompt_token_bound,
     text_bytes,
 )
@@ -38,6 +40,45 @@ def test_a_text_counts_by_its_bytes(text: str, expected: int) -> None:
     """One token per UTF-8 byte, half a surrogate pair included, besides what templates write around it."""
     assert EMPTY_MESSAGE + expected == bound_of(user(text))
     assert 4 + expected == text_bytes({"messages": [user(text)]})
+
+
+@pytest.mark.parametrize(
+    ("value", "inputs", "tokens", "text"),
+    [
+        ("", 1, 0, 0),
+        ("hello", 1, 5, 5),
+        (["hello", "你好"], 2, 11, 11),
+        ([1, 2, 3], 1, 3, 12),
+        ([[1], [2, 3]], 2, 3, 12),
+        ([], 0, 0, 0),
+        (None, 1, 0, 0),
+        ([{"odd": 1}, None], 2, 0, 0),
+    ],
+)
+def test_inputs_of_embeddings_count_by_bytes_or_tokens(value: object, inputs: int, tokens: int, text: int) -> None:
+    """A token a byte, or as many as the caller counted, with an allowance for each; as an estimate a token is four bytes."""
+    request = {"model": "m" * 99, "input": value, "dimensions": 64, "encoding_format": "float", "user": "someone"}
+
+    assert (TOKENS_PER_REQUEST + TOKENS_PER_INPUT * inputs + tokens, text) == bound_and_bytes(request)
+
+
+def test_an_instruction_may_go_before_every_input() -> None:
+    """A field that we do not know counts once for each; beside messages, ``input`` is such a field itself and no prompt."""
+    plain = prompt_token_bound({"input": ["a", "b", "c"]})
+
+    assert plain + 3 * len('"Find."') == prompt_token_bound({"input": ["a", "b", "c"], "instruct": "Find."})
+    assert bound_of(user("hi")) == bound_of(user("hi"), input="x" * 100)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.text(), min_size=1))
+def test_no_list_of_texts_has_less_room_than_its_bytes(texts: list[str]) -> None:
+    """One by one or together."""
+    bound, size = bound_and_bytes({"input": texts})
+
+    assert sum(len(text.encode()) for text in texts) == size
+    assert bound >= size + TOKENS_PER_INPUT * len(texts)
+    assert [*texts] == inputs_of(texts)
 
 
 def test_every_message_has_its_allowance() -> None:

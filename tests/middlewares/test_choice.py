@@ -31,6 +31,7 @@ def passed_over(*reasons: str) -> tuple[PassedOver, ...]:
         (("not_wanted", "context_too_small"), (400, "context_length_exceeded", None)),
         (("provider_off", "missing_capability"), (400, "invalid_value", "tools")),
         (("not_wanted", "too_dear"), (400, "invalid_value", "provider.max_price")),
+        (("provider_off", "no_token_input"), (400, "invalid_value", "input")),
         (("provider_off", "not_wanted"), (400, "invalid_value", "provider")),
         (("provider_off",), (503, "all_providers_unavailable", None)),
         (("no_price",), (503, "all_providers_unavailable", None)),

@@ -14,6 +14,7 @@ def test_what_is_estimated() -> None:
     assert 100 + 16 + 50 == estimate(chat_body("x" * 396, max_tokens=50))
     assert 100 + 16 + 3 * 50 == estimate(chat_body("x" * 396, max_completion_tokens=50, n=3))
     assert 100 + 16 + GUESSED_ANSWER_TOKENS == estimate(chat_body("x" * 396))
+    assert 25 + 3 == estimate({"model": "m", "input": ["x" * 100, "y" * 12], "n": None}), "embeddings have no answer"
 
 
 async def test_tokens_beyond_the_limit_are_refused(start_gateway: Any, alpha: RawUpstream) -> None:

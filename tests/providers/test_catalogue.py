@@ -290,6 +290,96 @@ def test_every_fault_has_its_place_and_sentence(
     assert sentence in str(caught.value)
 
 
+VECTORS: dict[str, Any] = {
+    "provider": "qwen",
+    "context": 8_192,
+    "capabilities": ["embeddings"],
+    "prices": [{"from": datetime(2026, 1, 1, tzinfo=UTC), "input": Decimal("0.07")}],
+}
+
+
+def with_vectors(**changes: Any) -> dict[str, Any]:
+    """The example, with a model of embeddings."""
+    raw = example()
+    raw["models"]["vectors"] = {**VECTORS, **changes}
+    return raw
+
+
+def test_a_model_of_embeddings_has_no_answer() -> None:
+    """Neither a length nor a price of one is asked for, nor used where it is written."""
+    book = build(with_vectors(), now=NOW)
+    written = build(with_vectors(max_output=5), now=NOW)
+
+    found = book.models["vectors"]
+    assert (True, 0, 0) == (found.embeds, found.max_output, found.upstreams[0].prices[0].rates.output)
+    assert 0 == written.models["vectors"].max_output
+    assert not any(model.embeds for model in book.models.values() if model.id != "vectors")
+    assert book.version != written.version
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "sentence"),
+    [
+        (
+            {"capabilities": ["embeddings", "tools", "n"]},
+            ("models", "vectors", "capabilities"),
+            "a model that makes embeddings does nothing else, so not n, tools",
+        ),
+        (
+            {"equivalents": ["elsewhere"]},
+            ("models", "vectors", "equivalents"),
+            "nobody stands in for a model of embeddings: vectors of two models do not mix",
+        ),
+        (
+            {"provider": "deepseek"},
+            ("models", "vectors", "provider"),
+            "no embeddings are offered with the dialect deepseek",
+        ),
+        (
+            {
+                "prices": [
+                    {**VECTORS["prices"][0], "cost": {"input": 1, "tiers": [{"above_prompt_tokens": 5, "input": 1}]}}
+                ]
+            },
+            None,
+            "",
+        ),
+        (
+            {"prices": [{**VECTORS["prices"][0], "cost": {"input": 1, "output": 2}}]},
+            ("models", "vectors", "prices", 0, "output"),
+            "embeddings have no output to be paid for: leave it out, or write 0",
+        ),
+        (
+            {"force": {"input": "x", "dimensions": 64}},
+            ("models", "vectors", "force"),
+            "input is decided for each request and cannot be forced",
+        ),
+    ],
+)
+def test_what_a_model_of_embeddings_cannot_have(
+    changes: dict[str, Any], place: tuple[str | int, ...] | None, sentence: str
+) -> None:
+    """Other capabilities, stand-ins, a vendor without, a price of output; tiers and costs of the input it may."""
+    faults = []
+    try:
+        build(with_vectors(**changes), now=NOW)
+    except CatalogueFaults as caught:
+        faults = caught.faults
+
+    assert ([(place, sentence)] if place else []) == faults
+
+
+def test_a_model_of_embeddings_stands_in_for_nobody() -> None:
+    """Not even where a catalogue names it."""
+    raw = with_vectors()
+    raw["models"]["deepseek-chat"]["equivalents"] = ["vectors"]
+    with pytest.raises(CatalogueFaults) as caught:
+        build(raw, now=NOW)
+
+    place = ("models", "deepseek-chat", "equivalents", 0)
+    assert [(place, "vectors makes embeddings and stands in for nobody")] == caught.value.faults
+
+
 def test_all_faults_come_at_once() -> None:
     """Faults of providers, models and names in one go."""
     raw = _change(("providers", "deepseek", "dialect"), "x")

@@ -33,6 +33,7 @@ def window_with(**fields: Any) -> dict[str, Any]:
 
 
 P0 = ("models", "m", "prices", 0)
+EMBEDS: dict[str, Any] = {"capabilities": ["embeddings"], "max_output": None}
 W0 = (*P0, "windows", 0)
 
 
@@ -47,6 +48,10 @@ W0 = (*P0, "windows", 0)
         (file_with({"max_output": -1}), ("models", "m", "max_output")),
         (file_with({"max_output": 101}), ("models", "m")),
         (file_with({"capabilities": ["flying"]}), ("models", "m", "capabilities", 0)),
+        (file_with(EMBEDS), ("models", "m", "max_output")),
+        (file_with({"capabilities": "embeddings"}), ("models", "m", "capabilities")),
+        (file_with({"capabilities": ["embeddings"], "prices": [1]}), P0),
+        (file_with({"capabilities": ["embeddings"], "prices": [{"from": date(2026, 1, 1)}]}), (*P0, "input")),
         (file_with({"aliases": ["two words"]}), ("models", "m", "aliases", 0)),
         (file_with({"provider": None}), ("models", "m")),
         (file_with({"upstreams": [{"provider": "p"}]}), ("models", "m")),

@@ -16,7 +16,7 @@ from billing.usage import Usage
 from providers.catalogue import DIALECTS, Model, Upstream
 from providers.considering import exact_cost, likely_usage, offer_of
 from providers.covering import within
-from providers.selection import Need, Offer, Wish
+from providers.selection import Inputs, Need, Offer, Wish
 from tests.candidates import (
     ALL,
     ASKED,
@@ -72,6 +72,59 @@ def test_every_reason_against_a_candidate(
 ) -> None:
     """Whoever cannot or may not serve is named with the first thing that stands against it."""
     assert expected == reason(candidate, need=need, **fields)
+
+
+VECTORS = frozenset({"embeddings"})
+
+
+def embedding_model(dialect: str = "openai", context: int = 10) -> Model:
+    """A model of embeddings behind a dialect."""
+    way = upstream("p", dialect=DIALECTS[dialect])
+    return model("m", way, capabilities=VECTORS, max_output=0, context=context)
+
+
+def embedding_need(count: int = 1, tokens: int = 0, **fields: Any) -> Need:
+    """What embeddings of texts need, or of as many ``tokens``."""
+    inputs = Inputs(count, are_tokens=tokens > 0, longest_tokens=tokens)
+    return replace(SMALL, max_tokens=0, capabilities=VECTORS, inputs=inputs, prompt_bytes=10**6, **fields)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "need", "wish", "expected"),
+    [
+        (model("m"), embedding_need(), Wish(), ("missing_capability", "embeddings")),
+        (embedding_model("qwen"), embedding_need(11), Wish(), ("too_many_inputs", "10")),
+        (embedding_model("zhipu"), embedding_need(65), Wish(), ("too_many_inputs", "64")),
+        (embedding_model("zhipu"), embedding_need(1, 5), Wish(), ("no_token_input", "")),
+        (embedding_model(), embedding_need(1, 11), Wish(), ("context_too_small", "10")),
+        (
+            embedding_model("qwen"),
+            embedding_need(fields=frozenset({"user", "input", "encoding_format"})),
+            Wish(require_parameters=True),
+            ("missing_capability", "user"),
+        ),
+    ],
+)
+def test_every_reason_against_a_model_of_embeddings(
+    candidate: Model, need: Need, wish: Wish, expected: tuple[str, str]
+) -> None:
+    """What its vendor does not take. How long a text is only the vendor can tell; tokens are counted."""
+    assert expected == reason(candidate, need=need, wish=wish)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "need"),
+    [
+        (embedding_model("qwen"), embedding_need(10)),
+        (embedding_model(), embedding_need(2_048, 10)),
+        (embedding_model("qwen"), embedding_need(fields=frozenset({"user"}))),
+    ],
+)
+def test_embeddings_that_fit_cost_their_input_at_most(candidate: Model, need: Need) -> None:
+    """The bound of the prompt, the fee on top, and not a token of an answer."""
+    [offer] = chosen(candidate, need=need).offers
+
+    assert (0, bound(offer.rates, need.prompt_token_bound, 0, FEE)) == (offer.max_tokens, offer.most)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from providers.needing import need_of
+from providers.selection import Inputs, Need
 
 # What a request needs.
 
@@ -75,6 +76,22 @@ def test_the_limits_of_a_request(request_body: dict[str, Any], expected: tuple[i
     need = need_of(request_body, 7, 8)
 
     assert (*expected, 7, 8) == (need.max_tokens, need.n, need.prompt_token_bound, need.prompt_bytes)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("Hello", Inputs(1, are_tokens=False, longest_tokens=0)),
+        (["Hello", "you"], Inputs(2, are_tokens=False, longest_tokens=0)),
+        ([1, 2, 3], Inputs(1, are_tokens=True, longest_tokens=3)),
+        ([[1], [2, 3]], Inputs(2, are_tokens=True, longest_tokens=2)),
+    ],
+)
+def test_what_embeddings_need(value: object, expected: Inputs) -> None:
+    """A model that makes them, for so many inputs, and no answer at all."""
+    need = need_of({"model": "m", "input": value, "user": "me", "seed": 1}, 7, 8, every_field=True)
+
+    assert Need(7, 8, 0, 1, frozenset({"embeddings"}), frozenset({"model", "input", "user", "seed"}), expected) == need
 
 
 def test_the_fields_of_a_request_are_told_only_where_all_must_be_taken() -> None:

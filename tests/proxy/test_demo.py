@@ -137,8 +137,11 @@ async def test_every_model_of_the_demo_answers() -> None:
             models = [model["id"] for model in (await response.json())["data"]]
         refused = []
         for model in models:
+            path = "chat/completions"
             body = {"model": model, "messages": [{"role": "user", "content": "pieces=2"}], "max_tokens": 400}
-            async with session.post(f"{demo.base_url}/chat/completions", json=body) as response:
+            if "embed" in model:
+                path, body = "embeddings", {"model": model, "input": "Hello"}
+            async with session.post(f"{demo.base_url}/{path}", json=body) as response:
                 if response.status != 200 or response.headers.get("X-FindToken-Mode") != "standard":
                     refused.append((model, response.status, await response.text()))
     assert [] == refused

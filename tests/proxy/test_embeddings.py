@@ -37,6 +37,7 @@ PATH = "/v1/embeddings"
 VECTOR = [0.5, -0.25, 1e-3]
 USAGE = {"prompt_tokens": 8, "total_tokens": 8}
 FEE = Fraction(1055, 1000)
+NUMBERS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 def half_up(usd: Fraction) -> Money:
@@ -234,8 +235,8 @@ async def test_another_provider_stands_in_and_another_model_never(
 
 
 async def test_an_answer_without_its_vectors_is_none(gateway: Gateway, alpha: RawUpstream) -> None:
-    """It costs nothing and is told as 502; what the provider reports of it is the operator's."""
-    answers = [
+    """It is asked for once more and then told as 502, free; what the provider reports of it is the operator's to bear."""
+    answers: list[Any] = [
         vectors(2),
         vectors(data=None),
         vectors(data=[{"index": 0}]),
@@ -243,15 +244,20 @@ async def test_an_answer_without_its_vectors_is_none(gateway: Gateway, alpha: Ra
         vectors(data=["x"]),
     ]
     for answer in answers:
-        alpha.next([http(answer)], [http(answer)])
+        alpha.next([http(answer)], [http(vectors())])
+    alpha.next([http(vectors(0))], [http(vectors(0))])
 
-    replies = [await embed(gateway, provider={"only": ["alpha"]}) for _ in answers]
+    replies = [await embed(gateway, provider={"only": ["alpha"]}) for _ in range(6)]
 
-    assert [(502, "bad_upstream_response")] * 5 == [reply.code for reply in replies]
-    assert [(0, ["unreadable"] * 2)] * 5 == [
-        (row.cost, [one.outcome for one in row.attempts]) for row in gateway.rows()
-    ]
-    assert {("operator", 8)} == {(one.borne_by, one.prompt_tokens) for row in gateway.rows() for one in row.attempts}
+    assert [200] * 5 + [502] == [reply.status for reply in replies]
+    assert "bad_upstream_response" == replies[-1].error["code"]
+    *served, failed = gateway.rows()
+    assert [["unreadable", "served"]] * 5 == [[one.outcome for one in row.attempts] for row in served]
+    assert (0, ["unreadable"] * 2) == (failed.cost, [one.outcome for one in failed.attempts])
+    first = [row.attempts[0] for row in gateway.rows()]
+    assert {("operator", 8, half_up(8 * Fraction("0.07") / 1_000_000))} == {
+        (one.borne_by, one.prompt_tokens, one.upstream_cost) for one in first
+    }
     gateway.prove()
 
 
@@ -394,13 +400,7 @@ async def test_faults_of_the_vendors_are_read(simulator: Simulator, start_gatewa
 
 
 @settings(max_examples=20)
-@given(
-    st.lists(
-        st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=9),
-        min_size=1,
-        max_size=3,
-    )
-)
+@given(st.lists(st.lists(NUMBERS, min_size=1, max_size=9), min_size=1, max_size=3))
 def test_numbers_in_base64_are_the_numbers(numbers: list[list[float]]) -> None:
     """Whatever they are; and what stands around them stays byte for byte."""
     rows = [{"embedding": vector, "index": index} for index, vector in enumerate(numbers)]
@@ -417,7 +417,7 @@ def test_numbers_in_base64_are_the_numbers(numbers: list[list[float]]) -> None:
 async def test_a_reload_is_in_force_for_embeddings_too(gateway: Gateway, alpha: RawUpstream) -> None:
     """The whole chain is put in the place of the old one."""
     sections = quick_settings(gateway.database_url, server={"max_body_bytes": 1_024}, billing={"fee_percent": 0})
-    gateway.process.apply(Loaded(sections, gateway.process.catalogue()))
+    gateway.process.apply(Loaded(sections, gateway.process.catalogue(), []))
 
     assert (413, "request_too_large") == (await embed(gateway, "x" * 1_024)).code
     assert half_up(8 * Fraction("0.07") / 1_000_000) == (await embed(gateway)).money("Cost")

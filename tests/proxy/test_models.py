@@ -143,6 +143,19 @@ def test_a_parameter_is_told_where_a_provider_gets_it() -> None:
     assert "temperature" in parameters_of(models["kimi-k2"], ways)
 
 
+def test_a_model_of_embeddings_is_told_as_one() -> None:
+    """No text comes out of it, no answer has a length or a price, and either format can be asked for."""
+    catalogue = build(load_shipped())
+    told = model_json(catalogue.models["text-embedding-v4"], datetime.now(UTC))
+
+    assert ("text->embeddings", ["text"], ["embeddings"]) == tuple(
+        told["architecture"][name] for name in ("modality", "input_modalities", "output_modalities")
+    )
+    assert ("0.00000007", "0") == (told["pricing"]["prompt"], told["pricing"]["completion"])
+    assert (8_192, None) == (told["context_length"], told["top_provider"]["max_completion_tokens"])
+    assert ["dimensions", "encoding_format"] == told["supported_parameters"]
+
+
 def test_every_model_that_is_shipped_can_be_told() -> None:
     """No price is shown as an exponent, none is negative, none missing."""
     now = datetime.now(UTC)
