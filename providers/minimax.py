@@ -54,7 +54,7 @@ class MiniMaxDialect(OpenAIDialect):
     developer_role = False
     function_tools_only = True
     largest_n = 1
-    # It has a model, embo-01, behind a wire that is not OpenAI's, and no dollar price for it on the international site.
+    # Its model embo-01 has a wire that is not OpenAI's: each text must be called a document or a question.
     embeddings = None
 
     codes: ClassVar[Mapping[str, ErrorClass]] = {

@@ -74,5 +74,14 @@ def test_bodies_are_those_that_are_read() -> None:
     schema = chat["application/json"]["schema"]
     assert ["model", "messages"] == schema["required"]
     assert ["boolean", "null"] == schema["properties"]["stream"]["type"]
+    embeddings = describe(OPERATIONS, "0")["paths"]["/v1/embeddings"]["post"]
+    wanted = embeddings["requestBody"]["content"]["application/json"]["schema"]
+    assert ["model", "input"] == wanted["required"]
+    assert (["float", "base64", None], ["integer", "null"]) == (
+        wanted["properties"]["encoding_format"]["enum"],
+        wanted["properties"]["dimensions"]["type"],
+    )
+    assert {"402", "503"} <= embeddings["responses"].keys()
+    assert "stream" not in wanted["properties"]
     assert "byok_then_credits" in schema["properties"]["payer"]["enum"]
     assert "additionalProperties" not in schema
