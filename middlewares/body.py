@@ -85,7 +85,7 @@ def check_chat(document: Mapping[str, Any], wish: Wish, catalogue: Catalogue) ->
     """The model that a chat completion asks for. Raises a Refusal that names what is wrong."""
     name = document.get("model")
     model = catalogue.find(name) if isinstance(name, str) else None
-    if model is not None and model.embeds:
+    if model is not None and not model.chats:
         hint = "send its input to POST /v1/embeddings; what that costs stands in GET /v1/models"
         raise invalid("model", f"{model.id} makes embeddings and does not chat: {hint}")
     check_fields(document)
@@ -241,7 +241,7 @@ def check_stand_ins(catalogue: Catalogue, names: tuple[str, ...]) -> None:
     """Raise a Refusal for a stand-in that is not for sale, or does not chat: a caller who misspelt it would count on it."""
     for position, name in enumerate(names):
         model = catalogue.find(name)
-        if model is not None and model.embeds:
+        if model is not None and not model.chats:
             raise invalid(f"models[{position}]", f"{model.id} makes embeddings and stands in for nobody")
         if model is None:
             nearest = catalogue.suggest(name)

@@ -32,7 +32,7 @@ def metering(fee: Fee, byok_fee: Fee) -> Middleware:
         answer = call.answer = Answer()
         call.bill = None
         if call.request.get("max_tokens") is None and call.request.get("max_completion_tokens") is None:
-            clamped = offer.max_tokens < min(offer.model.max_output, call.model.max_output)
+            clamped = 0 < offer.max_tokens < min(offer.model.max_output, call.model.max_output)
             call.max_tokens_clamp = offer.max_tokens if clamped else None
         try:
             return await handler(request)

@@ -24,6 +24,7 @@ from billing.pricing import Price
 # Named twice on purpose: whoever reads the operator's file explains its faults by this schema.
 from providers.catalogue_file import (
     EMBEDDINGS,
+    EMBEDS_ONLY,
     LONGEST_NAME,
     ModelRow,
     Place,
@@ -116,7 +117,7 @@ class Model:
     context: int
     """Tokens of prompt and answer together; of one input, where embeddings are made."""
     max_output: int
-    """The longest answer; 0 where embeddings are made."""
+    """The longest answer; 0 where there is none."""
     capabilities: frozenset[str]
     aliases: tuple[str, ...]
     equivalents: tuple[str, ...]
@@ -127,8 +128,15 @@ class Model:
 
     @property
     def embeds(self) -> bool:
-        """Whether it makes embeddings, and nothing else."""
-        return EMBEDDINGS in self.capabilities
+        """Whether it makes embeddings, and one of its providers has a route for them."""
+        return EMBEDDINGS in self.capabilities and any(
+            upstream.provider.dialect.embeddings is not None for upstream in self.upstreams
+        )
+
+    @property
+    def chats(self) -> bool:
+        """Whether it talks: unless embeddings are all it makes."""
+        return self.capabilities != EMBEDS_ONLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,17 +252,15 @@ def _model_faults(file: CatalogueFile, instant: datetime) -> Iterator[tuple[Plac
         for index, equivalent in enumerate(model.equivalents):
             if equivalent == name:
                 yield ("models", name, "equivalents", index), "a model cannot stand in for itself"
-            elif equivalent in file.models and file.models[equivalent].embeds:
+            elif equivalent in file.models and file.models[equivalent].embeds_only:
                 yield ("models", name, "equivalents", index), f"{equivalent} makes embeddings and stands in for nobody"
-        if model.embeds:
+        if model.embeds_only:
             yield from _embedding_faults(name, model, file)
 
 
 def _embedding_faults(name: str, model: ModelRow, file: CatalogueFile) -> Iterator[tuple[Place, str]]:
-    """What a model of embeddings cannot have."""
+    """What a model of embeddings alone cannot have."""
     place: Place = ("models", name)
-    if others := sorted(model.capabilities - {EMBEDDINGS}):
-        yield (*place, "capabilities"), f"a model that makes embeddings does nothing else, so not {', '.join(others)}"
     if model.equivalents:
         yield (*place, "equivalents"), "nobody stands in for a model of embeddings: vectors of two models do not mix"
     for below, row in model.ways():
@@ -324,7 +330,7 @@ def _model(name: str, row: ModelRow, providers: Mapping[str, ProviderEntry]) -> 
         id=name,
         upstreams=upstreams,
         context=row.context,
-        max_output=0 if row.embeds else row.max_output,
+        max_output=0 if row.embeds_only else row.max_output,
         capabilities=frozenset(row.capabilities),
         aliases=row.aliases,
         equivalents=row.equivalents,

@@ -36,7 +36,9 @@ Capability = Literal[
     "n",
 ]
 EMBEDDINGS: Final = "embeddings"
-"""The capability of a model that makes embeddings, and nothing else."""
+"""The capability of a model that makes embeddings."""
+EMBEDS_ONLY: Final = frozenset({EMBEDDINGS})
+"""What a model can do that does not talk."""
 
 Place = tuple[str | int, ...]
 """Where in the file something stands: ``("models", "deepseek-chat", "prices", 0)``."""
@@ -241,9 +243,9 @@ class ModelRow(_Row):
     @model_validator(mode="before")
     @classmethod
     def _without_answer(cls, row: object) -> object:
-        """A model of embeddings gives no answer, so its row need not say how long one may be, nor what one costs."""
+        """A model of embeddings alone gives no answer, so its row need not say how long one may be, nor what one costs."""
         capabilities = row.get("capabilities") if isinstance(row, dict) else None
-        if not isinstance(row, dict) or not isinstance(capabilities, Collection) or EMBEDDINGS not in capabilities:
+        if not isinstance(row, dict) or not isinstance(capabilities, Collection) or [*capabilities] != [EMBEDDINGS]:
             return row
         filled = {"max_output": 1, **row, "prices": _without_output(row.get("prices", ()))}
         if isinstance(ways := row.get("upstreams"), (list, tuple)):
@@ -254,9 +256,9 @@ class ModelRow(_Row):
         return filled
 
     @property
-    def embeds(self) -> bool:
-        """Whether it makes embeddings."""
-        return EMBEDDINGS in self.capabilities
+    def embeds_only(self) -> bool:
+        """Whether it makes embeddings and nothing else."""
+        return self.capabilities == EMBEDS_ONLY
 
     @model_validator(mode="after")
     def _one_way(self) -> ModelRow:

@@ -37,7 +37,9 @@ def select(
     terms = Terms(model, need, wish, instant, fee, key_provider, cached_share_of)
     offers: list[Offer] = []
     others: list[PassedOver] = []
-    for candidate, against in _models_in_order(catalogue, model, wish):
+    # Vectors of two models do not mix, so nobody stands in for a model of embeddings.
+    models = _models_in_order(catalogue, model, wish) if need.inputs is None else [(model, "")]
+    for candidate, against in models:
         for upstream in candidate.upstreams:
             verdict = passed_over(candidate, upstream, against) if against else consider(terms, candidate, upstream)
             if isinstance(verdict, Offer):

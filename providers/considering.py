@@ -113,9 +113,11 @@ def _unable(terms: Terms, model: Model, upstream: Upstream) -> tuple[str, str] |
 def _unable_to_embed(inputs: Inputs, model: Model, upstream: Upstream) -> tuple[str, str] | None:
     """What stands against a model of embeddings. How many tokens a text has only its provider can tell."""
     embeddings = upstream.provider.dialect.embeddings
-    if inputs.are_tokens and not (embeddings and embeddings.takes_tokens):
+    if embeddings is None:
+        return "missing_capability", "embeddings"
+    if inputs.are_tokens and not embeddings.takes_tokens:
         return "no_token_input", ""
-    if embeddings and inputs.count > embeddings.most_inputs:
+    if inputs.count > embeddings.most_inputs:
         return "too_many_inputs", str(embeddings.most_inputs)
     if inputs.longest_tokens > model.context:
         return "context_too_small", str(model.context)

@@ -66,7 +66,7 @@ def model_json(model: Model, now: datetime) -> dict[str, Any]:
     upstream = model.upstreams[0]
     pictures = "vision" in model.capabilities
     inputs = ["text", "image"] if pictures else ["text"]
-    output = "embeddings" if model.embeds else "text"
+    outputs = ["text"] * model.chats + ["embeddings"] * model.embeds
     return {
         "id": model.id,
         "canonical_slug": model.id,
@@ -77,9 +77,9 @@ def model_json(model: Model, now: datetime) -> dict[str, Any]:
         "description": model.description,
         "context_length": model.context,
         "architecture": {
-            "modality": f"{'+'.join(inputs)}->{output}",
+            "modality": f"{'+'.join(inputs)}->{'+'.join(outputs)}",
             "input_modalities": inputs,
-            "output_modalities": [output],
+            "output_modalities": outputs,
             "tokenizer": "Other",
             "instruct_type": None,
         },
@@ -108,13 +108,16 @@ def find_shown(catalogue: Catalogue, name: str) -> Model:
 
 def parameters_of(model: Model, upstreams: Iterable[Upstream]) -> list[str]:
     """The request fields that at least one of ``upstreams`` is sent, capabilities of the model permitting."""
-    if model.embeds:
-        return _embedding_parameters(upstreams)
+    upstreams = tuple(upstreams)
+    vectors = _embedding_parameters(upstreams) if model.embeds else []
+    if not model.chats:
+        return vectors
     offered = [*_COMMON_PARAMETERS]
     for capability in sorted(model.capabilities):
         offered += _PARAMETERS.get(capability, ())
     dropped = frozenset.intersection(*(upstream.provider.dialect.dropped for upstream in upstreams))
-    return [name for name in dict.fromkeys(offered) if name not in dropped]
+    taken = [name for name in offered if name not in dropped]
+    return list(dict.fromkeys([*taken, *vectors]))
 
 
 def _embedding_parameters(upstreams: Iterable[Upstream]) -> list[str]:

@@ -313,18 +313,13 @@ def test_a_model_of_embeddings_has_no_answer() -> None:
     found = book.models["vectors"]
     assert (True, 0, 0) == (found.embeds, found.max_output, found.upstreams[0].prices[0].rates.output)
     assert 0 == written.models["vectors"].max_output
-    assert not any(model.embeds for model in book.models.values() if model.id != "vectors")
+    assert [("vectors", False)] == [(model.id, model.chats) for model in book.models.values() if model.embeds]
     assert book.version != written.version
 
 
 @pytest.mark.parametrize(
     ("changes", "place", "sentence"),
     [
-        (
-            {"capabilities": ["embeddings", "tools", "n"]},
-            ("models", "vectors", "capabilities"),
-            "a model that makes embeddings does nothing else, so not n, tools",
-        ),
         (
             {"equivalents": ["elsewhere"]},
             ("models", "vectors", "equivalents"),
@@ -359,7 +354,7 @@ def test_a_model_of_embeddings_has_no_answer() -> None:
 def test_what_a_model_of_embeddings_cannot_have(
     changes: dict[str, Any], place: tuple[str | int, ...] | None, sentence: str
 ) -> None:
-    """Other capabilities, stand-ins, a vendor without, a price of output; tiers and costs of the input it may."""
+    """Stand-ins, a vendor without, a price of output; tiers and costs of the input it may."""
     faults = []
     try:
         build(with_vectors(**changes), now=NOW)
@@ -367,6 +362,24 @@ def test_what_a_model_of_embeddings_cannot_have(
         faults = caught.faults
 
     assert ([(place, sentence)] if place else []) == faults
+
+
+def test_a_model_may_talk_and_make_embeddings() -> None:
+    """With any other capability beside it; then it is a model like all others, with a longest answer and its price."""
+    row = {
+        "capabilities": ["embeddings", "tools"],
+        "max_output": 5,
+        "equivalents": ["qwen-max"],
+        "provider": "deepseek",
+    }
+    prices = [{**VECTORS["prices"][0], "output": Decimal(1)}]
+    found = build(with_vectors(**row, prices=prices), now=NOW).models["vectors"]
+
+    assert (False, True, 5) == (found.embeds, found.chats, found.max_output), "not at a vendor without"
+    elsewhere = build(with_vectors(**{**row, "provider": "qwen"}, prices=prices), now=NOW).models["vectors"]
+    assert (True, True, 5) == (elsewhere.embeds, elsewhere.chats, elsewhere.max_output)
+    with pytest.raises(ValidationError):
+        build(with_vectors(capabilities=["embeddings", "tools"]), now=NOW)
 
 
 def test_a_model_of_embeddings_stands_in_for_nobody() -> None:

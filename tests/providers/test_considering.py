@@ -93,6 +93,7 @@ def embedding_need(count: int = 1, tokens: int = 0, **fields: Any) -> Need:
     ("candidate", "need", "wish", "expected"),
     [
         (model("m"), embedding_need(), Wish(), ("missing_capability", "embeddings")),
+        (embedding_model("kimi"), embedding_need(), Wish(), ("missing_capability", "embeddings")),
         (embedding_model("qwen"), embedding_need(11), Wish(), ("too_many_inputs", "10")),
         (embedding_model("zhipu"), embedding_need(65), Wish(), ("too_many_inputs", "64")),
         (embedding_model("zhipu"), embedding_need(1, 5), Wish(), ("no_token_input", "")),

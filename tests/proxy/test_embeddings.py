@@ -29,7 +29,10 @@ from proxy.demo import simulated_catalogue
 from proxy.embeddings import in_base64
 from simulator.server import Running as Simulator
 from simulator.server import start
-from tests.fakes.raw_upstream import RawUpstream, failure, http
+from storage.audit import audit
+from storage.identifiers import now_microseconds
+from storage.rerating import GIVEN_BACK, Wish, rerate
+from tests.fakes.raw_upstream import RawUpstream, completion, failure, http
 from tests.gateway import ALPHA_KEY, CREDIT, Gateway, Reply, model, price, quick_settings, running_gateway
 
 Start = Callable[..., Awaitable[Gateway]]
@@ -62,9 +65,9 @@ def vectors(count: int = 1, *, usage: object = USAGE, **fields: Any) -> dict[str
     return document if usage is None else {**document, "usage": usage}
 
 
-def embedding_book(alpha_url: str, beta_url: str) -> Catalogue:
+def embedding_book(alpha_url: str, beta_url: str, *corrections: dict[str, Any]) -> Catalogue:
     """`vectors` is served by alpha and by beta at twice its price, `other` by beta alone; `standard` talks."""
-    rows = [{"from": "2026-01-01T00:00:00Z", "input": Decimal("0.07")}]
+    rows = [{"from": "2026-01-01T00:00:00Z", "input": Decimal("0.07")}, *corrections]
     dearer = [{"from": "2026-01-01T00:00:00Z", "input": Decimal("0.14")}]
     embeds: dict[str, Any] = {"context": 8_192, "capabilities": ["embeddings"]}
     ways = [
@@ -82,6 +85,9 @@ def embedding_book(alpha_url: str, beta_url: str) -> Catalogue:
                 "standard": model("alpha", price("0.14", "0.28")),
                 "vectors": {**embeds, "upstreams": ways, "aliases": ["vendor/vectors"]},
                 "other": {**embeds, "provider": "beta", "prices": rows},
+                "both": model(
+                    "alpha", price("0.14", "0.28"), capabilities=["embeddings", "n"], equivalents=["standard"]
+                ),
                 "texts-only": {**embeds, "provider": "qwen", "prices": rows},
             },
         }
@@ -342,6 +348,23 @@ async def test_the_same_request_again_is_one_call(gateway: Gateway, alpha: RawUp
     assert (1, 1) == (len(alpha.requests), len(gateway.rows()))
 
 
+async def test_a_wrong_price_is_put_right(gateway: Gateway, alpha: RawUpstream) -> None:
+    """By a revision, which calls of embeddings are rated again at like others; the receipt and the audit follow."""
+    alpha.next([http(vectors(usage={"prompt_tokens": 50_000, "total_tokens": 50_000}))])
+    await embed(gateway, "x" * 60_000)
+    right = {"from": "2026-01-01T00:00:00Z", "input": Decimal("0.05"), "revision": 2}
+    corrected = embedding_book(alpha.url, alpha.url, right).price_book()
+    wish = Wish(book=corrected, model="vectors", since=0, until=now_microseconds(), reason="the price was wrong")
+
+    [done] = rerate(gateway.database, wish, now_microseconds())
+
+    difference = cost_of(50_000, "0.05") - cost_of(50_000, "0.07")
+    assert (GIVEN_BACK, difference) == (done.outcome, done.difference)
+    assert CREDIT - cost_of(50_000, "0.05") == gateway.balance().balance
+    with gateway.database.session(snapshot=True) as connection:
+        assert [] == audit(connection)
+
+
 async def test_each_kind_of_model_says_where_it_is_asked(gateway: Gateway, alpha: RawUpstream) -> None:
     """A chat and a quote of a model of embeddings, and embeddings of one that talks, are refused with what to do."""
     chat = await gateway.chat(model="vectors")
@@ -356,10 +379,26 @@ async def test_each_kind_of_model_says_where_it_is_asked(gateway: Gateway, alpha
         (*one.code, one.error["param"], one.error["message"]) for one in (chat, wrong_route, quote)
     ]
     assert (400, "models[0]") == (stand_in.status, stand_in.error["param"])
-    assert "standard makes no embeddings; use vectors, other, texts-only" == talks.error["message"]
+    assert "standard makes no embeddings; use vectors, other, both, texts-only" == talks.error["message"]
     assert (404, "model_not_found", ["vectors"]) == (*unknown.code, unknown.error["suggestions"])
     assert [] == alpha.requests
     gateway.prove()
+
+
+async def test_a_model_that_does_both_is_asked_on_both_routes(gateway: Gateway, alpha: RawUpstream) -> None:
+    """Its embeddings hold and cost the input alone, nobody stands in for them, and no limit of an answer is told."""
+    alpha.next([http(vectors())], [http(completion())], *[failure(500)] * 8)
+    embedded, chat = await embed(gateway, model="both"), await gateway.chat(model="both")
+    nobody = await embed(gateway, model="both")
+    told = next(one for one in (await gateway.get("/v1/models")).json["data"] if one["id"] == "both")
+
+    assert [200, 200] == [embedded.status, chat.status]
+    assert (cost_of(8, "0.14"), None) == (embedded.money("Cost"), embedded.header("Max-Tokens"))
+    assert most_of(5, 1, "0.14") == gateway.rows()[0].held
+    assert 503 == nobody.status
+    assert {"both"} == {sent.json["model"] for sent in alpha.requests}
+    assert ["text", "embeddings"] == told["architecture"]["output_modalities"]
+    assert {"dimensions", "max_tokens", "n"} <= {*told["supported_parameters"]}
 
 
 async def test_limits_of_tokens_count_inputs(start_gateway: Start, alpha: RawUpstream) -> None:
