@@ -110,7 +110,7 @@ async def _plain(incoming: UpstreamAnswer, call: Call, key: str, settings: Relay
     answer.first_content_at = asyncio.get_running_loop().time()
     answer.ending = ending
     plain = ExplainedAnswer if call.explained else PlainAnswer
-    return plain(passed_on(document, offer, key), settings.headers_of, settings.client_stall_seconds)
+    return plain(_passed_on(document, offer, key), settings.headers_of, settings.client_stall_seconds)
 
 
 async def _streamed(
@@ -253,9 +253,13 @@ def _take_usage(parsed: Mapping[str, Any], choices: object, answer: Answer) -> N
     answer.tally.take(parsed.get("usage"))
 
 
-def passed_on(document: bytes, offer: Offer, key: str) -> bytes:
+def _passed_on(document: bytes, offer: Offer, key: str) -> bytes:
     """The answer's bytes with the public model name and without our key; everything else as it came."""
-    document = replace_text(document, b"model", orjson.dumps(offer.model.id))
+    return redacted(replace_text(document, b"model", orjson.dumps(offer.model.id)), key)
+
+
+def redacted(document: bytes, key: str) -> bytes:
+    """``document`` without our key, should the provider quote it."""
     if len(key) >= SHORTEST_SECRET and key.encode() in document:
         document = document.replace(key.encode(), REDACTED)
     return document

@@ -1,8 +1,8 @@
 """POST /v1/embeddings: the end of its chain. Attempts go as those of a chat; what is sent and what is read differ.
 
 An answer must have a vector for each input, or it is none. It passes byte for byte, but for the model's name and an echoed
-key, unless its caller wants base64 and the provider gives numbers: then the vectors are written as OpenAI writes them, four
-bytes a number, the lowest first.
+key, unless its caller wants base64 and the provider gives numbers: then it is written anew, with vectors as OpenAI writes them,
+four bytes a number, the lowest first.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ from middlewares.body import body
 from middlewares.call import Answer, Call
 from middlewares.embedding import check_embedding
 from providers.catalogue import Catalogue
-from providers.embedding import shape_embedding
+from providers.embedding import shape_embedding, with_model
 from providers.errors import AnswerUnreadable
-from providers.json_bytes import find_value
 from providers.selection import Offer
 from providers.transport import Outgoing, Transport, UpstreamAnswer
 from providers.without_usage import WithoutUsage
-from proxy.chat import chat, encode_body, passed_on, read_object
+from proxy.chat import chat, encode_body, read_object, redacted
 from proxy.delivery import PlainAnswer
 from proxy.explained import ExplainedAnswer
 from proxy.relay import RelaySettings
@@ -77,10 +76,11 @@ async def _read(incoming: UpstreamAnswer, call: Call, key: str, settings: RelayS
     answer.first_content_at = asyncio.get_running_loop().time()
     answer.finished = True
     answer.ending = Ending.COMPLETE
-    if call.request.get("encoding_format") == "base64":
-        document = in_base64(document, vectors)
+    if call.request.get("encoding_format") == "base64" and any(isinstance(one["embedding"], list) for one in vectors):
+        document = in_base64(parsed, vectors)
+    document = redacted(with_model(document, orjson.dumps(offer.model.id)), key)
     plain = ExplainedAnswer if call.explained else PlainAnswer
-    return plain(passed_on(document, offer, key), settings.headers_of, settings.client_stall_seconds)
+    return plain(document, settings.headers_of, settings.client_stall_seconds)
 
 
 def _take_usage(reported: object, answer: Answer) -> None:
@@ -107,14 +107,9 @@ def _vectors_in(parsed: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
     return vectors
 
 
-def in_base64(document: bytes, vectors: list[dict[str, Any]]) -> bytes:
-    """``document`` with those of its vectors in base64 that are numbers. Raises AnswerUnreadable for what is no number."""
-    if not any(isinstance(one["embedding"], list) for one in vectors):
-        return document
-    place = find_value(document, b"data")
-    assert place is not None, "whoever reads it found data in it"
-    written = [{**one, "embedding": _text_of(one["embedding"])} for one in vectors]
-    return document[: place[0]] + orjson.dumps(written) + document[place[1] :]
+def in_base64(parsed: Mapping[str, Any], vectors: list[dict[str, Any]]) -> bytes:
+    """The answer with its vectors in base64. Raises AnswerUnreadable for a vector that is not of numbers."""
+    return encode_body({**parsed, "data": [{**one, "embedding": _text_of(one["embedding"])} for one in vectors]})
 
 
 def _text_of(vector: list[Any] | str) -> str:

@@ -16,7 +16,6 @@ from math import ceil, floor
 from typing import Any
 
 import openai
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -159,15 +158,14 @@ async def test_the_official_client_gets_its_vectors(database_url: str, simulator
     assert ["model", "input", "dimensions"] == list(sent[2])
 
 
-@pytest.mark.parametrize("path", [PATH, "/api/v1/embeddings"])
-async def test_what_the_provider_says_passes_as_it_is(gateway: Gateway, alpha: RawUpstream, path: str) -> None:
+async def test_what_the_provider_says_passes_as_it_is(gateway: Gateway, alpha: RawUpstream) -> None:
     """But for the model's name and a key of the operator's; our fields stay here, all others go on."""
     said = b'{ "object":"list", "data": [{"embedding":[0.10, 1E-2],"x":1}],"model" : "alpha-vectors", "usage":{"prompt_tokens":3}'
     alpha.next([http(said + b', "echo": "' + ALPHA_KEY.encode() + b'"}')])
 
     reply = await embed(
         gateway,
-        path=path,
+        path="/api/v1/embeddings",
         dimensions=2,
         user="me",
         routing="auto",
@@ -290,17 +288,18 @@ async def test_how_usage_is_read(gateway: Gateway, alpha: RawUpstream) -> None:
 async def test_base64_is_made_of_numbers_and_passed_where_it_is_there(gateway: Gateway, alpha: RawUpstream) -> None:
     """Four bytes a number, the lowest first, everything else as it was; what is no number cannot be written so."""
     alpha.next([http(vectors(extra=1.0))], [http(vectors(data=[{"embedding": "AAAAPw=="}]))])
-    alpha.next(*[[http(vectors(data=[{"embedding": [1, None]}]))]] * 2)
+    alpha.next([http(vectors(data=[{"embedding": [1, None]}]))], [http(vectors(data=[{"embedding": [1e39]}]))])
+    alpha.next([http(vectors(data=[{"embedding": [1], "index": 2**70}]))])
     only = {"provider": {"only": ["alpha"]}, "encoding_format": "base64"}
 
-    made, passed, odd = [await embed(gateway, **only) for _ in range(3)]
+    made, passed, odd, long = [await embed(gateway, **only) for _ in range(4)]
 
     [row] = made.json["data"]
     assert struct.pack("<3f", *VECTOR) == base64.b64decode(row["embedding"])
     assert (0, "embedding", 1.0) == (row["index"], row["object"], made.json["extra"])
-    assert b'"extra": 1.0' in made.body
     assert "AAAAPw==" == passed.json["data"][0]["embedding"]
     assert (502, "bad_upstream_response") == odd.code
+    assert 2**70 == long.json["data"][0]["index"]
     assert "base64" == alpha.requests[0].json["encoding_format"]
 
 
@@ -441,16 +440,14 @@ async def test_faults_of_the_vendors_are_read(simulator: Simulator, start_gatewa
 @settings(max_examples=20)
 @given(st.lists(st.lists(NUMBERS, min_size=1, max_size=9), min_size=1, max_size=3))
 def test_numbers_in_base64_are_the_numbers(numbers: list[list[float]]) -> None:
-    """Whatever they are; and what stands around them stays byte for byte."""
+    """Whatever they are; and what stands around them stays."""
     rows = [{"embedding": vector, "index": index} for index, vector in enumerate(numbers)]
-    document = b'{"a": [1.0, {"data":0}], "data" : ' + orjson.dumps(rows) + b' ,"usage":{} }'
 
-    written = in_base64(document, rows)
+    written = json.loads(in_base64({"a": 1.5, "data": rows, "usage": {}}, rows))
 
-    read = [base64.b64decode(row["embedding"]) for row in json.loads(written)["data"]]
+    read = [base64.b64decode(row["embedding"]) for row in written["data"]]
     assert [struct.pack(f"<{len(vector)}f", *vector) for vector in numbers] == read
-    assert written.startswith(b'{"a": [1.0, {"data":0}], "data" : [')
-    assert written.endswith(b'] ,"usage":{} }')
+    assert (1.5, {}, ["a", "data", "usage"]) == (written["a"], written["usage"], list(written))
 
 
 async def test_a_reload_is_in_force_for_embeddings_too(gateway: Gateway, alpha: RawUpstream) -> None:
