@@ -57,8 +57,8 @@ def _shape(call: Call, offer: Offer, key: str, *, with_usage: bool) -> Outgoing:
     upstream = offer.upstream
     provider, dialect = upstream.provider, upstream.provider.dialect
     assert dialect.embeddings is not None, "the catalogue has no such model"
-    body = shape_embedding(call.request, upstream.upstream_model, upstream.force, dialect.embeddings)
-    return Outgoing(f"{provider.base_url}/embeddings", dialect.headers(key), encode_body(body))
+    sent = shape_embedding(call.request, upstream.upstream_model, upstream.force, dialect.embeddings)
+    return Outgoing(f"{provider.base_url}/embeddings", dialect.headers(key), encode_body(sent))
 
 
 async def _read(incoming: UpstreamAnswer, call: Call, key: str, settings: RelaySettings) -> web.StreamResponse:

@@ -400,6 +400,15 @@ async def test_a_model_that_does_both_is_asked_on_both_routes(gateway: Gateway, 
     assert {"dimensions", "max_tokens", "n"} <= {*told["supported_parameters"]}
 
 
+async def test_people_see_that_there_is_no_answer(gateway: Gateway) -> None:
+    """Neither a price of one nor a length, where a model makes embeddings alone."""
+    for path, count in (("/pricing", 1), ("/models", 1)):
+        page = (await gateway.get(path)).body.decode()
+        rows = {name: page.partition(f"<code>{name}</code>")[2].partition("</tr>")[0] for name in ("other", "both")}
+
+        assert (count, 0) == (rows["other"].count('class="number">–'), rows["both"].count('class="number">–')), path
+
+
 async def test_limits_of_tokens_count_inputs(start_gateway: Start, alpha: RawUpstream) -> None:
     """A minute's tokens are taken out for them, and put right by what was reported."""
     alpha.otherwise = [http(vectors(usage={"prompt_tokens": 90, "total_tokens": 90}))]
