@@ -65,6 +65,7 @@ QUICK: Mapping[str, Mapping[str, Any]] = {
         "candidate_plain_seconds": 5,
         "disconnect_drain_seconds": 5,
         "probe_seconds": 0,
+        "wallet_seconds": 0,
     },
 }
 """The settings of a test, section by section; what a test gives is laid over them."""

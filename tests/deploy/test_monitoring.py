@@ -50,7 +50,7 @@ async def watched(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wat
     async with simulated_providers() as simulator:
         server = {**SERVER, "max_calls": MOST_CALLS}
         stripe = {"webhook_secret": "whsec_a_test"}
-        settings = write_files(folder, url, simulator.url, server=server, stripe=stripe)
+        settings = write_files(folder, url, simulator.url, server=server, stripe=stripe, routing={"wallet_seconds": 60})
         key = open_account(url)
         async with (
             started(folder, "serve", "--config", str(settings)) as running,

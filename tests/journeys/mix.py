@@ -116,6 +116,7 @@ SECTIONS: dict[str, Any] = {
         "candidate_first_content_seconds": 0.5,
         "candidate_plain_seconds": 0.5,
         "disconnect_drain_seconds": 1,
+        "wallet_seconds": 0,
     },
 }
 """Settings under which a hang is short, and still much longer than a good answer takes."""

@@ -149,7 +149,9 @@ async def test_calls_go_to_the_one_that_runs_dry_only_where_nobody_else_serves(
 ) -> None:
     """The stand-in serves; the model that has none is still tried at its provider; the metrics tell what is left."""
     alpha.listing = [http({"balance_infos": [{"currency": "CNY", "total_balance": "-0.25"}]})]
-    gateway: Gateway = await start_gateway(providers={"alpha": {"dialect": "deepseek"}})
+    gateway: Gateway = await start_gateway(
+        providers={"alpha": {"dialect": "deepseek"}}, routing={"wallet_seconds": EVERY}
+    )
     async with asyncio.timeout(10):
         while gateway.process._health.standing(("alpha", "standard-upstream")).healthy:
             await asyncio.sleep(0.01)
