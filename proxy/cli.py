@@ -6,7 +6,7 @@ command. What a command needs is imported when it runs, so that asking for help 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,6 +30,9 @@ from proxy.reload_commands import config, reload
 from proxy.report_commands import report
 from proxy.status_commands import status
 from proxy.ticket_commands import tickets
+
+if TYPE_CHECKING:  # only for annotations: see the module's docstring
+    from storage.database import Database
 
 LATEST_CALLS = 10
 
@@ -162,9 +165,11 @@ def audit(context: click.Context, options: Options) -> None:
     from storage.audit import audit as prove
     from storage.audit import summary
 
-    with open_books(load(options)) as database, database.session(snapshot=True) as connection:
-        disagreements = prove(connection)
-        figures = summary(connection)
+    with open_books(load(options)) as database:
+        with database.session(snapshot=True) as connection:
+            disagreements = prove(connection)
+            figures = summary(connection)
+        unrecorded = _record_audit(database, [disagreement.sentence for disagreement in disagreements])
     answer = {
         "ok": not disagreements,
         "disagreements": [plain(disagreement) for disagreement in disagreements],
@@ -173,8 +178,23 @@ def audit(context: click.Context, options: Options) -> None:
     lines = [disagreement.sentence for disagreement in disagreements]
     lines.append("the books agree" if not disagreements else f"{len(disagreements)} disagreements")
     answer_with(options, answer, "\n".join(lines))
+    if unrecorded:
+        click.echo(f"the pages for operators will not know of this audit: {unrecorded}", err=True)
     if disagreements:
         context.exit(1)
+
+
+def _record_audit(database: Database, sentences: list[str]) -> str:
+    """Write down when the books were proved. Returns why that could not be: it is no reason to keep the proof to ourselves."""
+    from storage.audit_runs import record_audit
+    from storage.connection import StorageUnavailable
+
+    try:
+        with database.session() as connection:
+            record_audit(connection, connection.now(), sentences)
+    except StorageUnavailable as error:
+        return str(error)
+    return ""
 
 
 main.add_command(report)

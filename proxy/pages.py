@@ -9,16 +9,20 @@ from typing import Final
 from aiohttp import web
 
 from billing.money import parse_usd
+from console.operators import Operators
 from console.pages.account import AccountPages
-from console.pages.public import Market, Offers, PublicPages
+from console.pages.market import Market, Offers
+from console.pages.public import PublicPages
 from console.pages.rendering import Renderer, show_static
 from console.pages.visiting import Doors, Visitors
 from console.post_office import SIGN_IN_PATH
 from console.recharge_routes import Recharges
-from console.services import Services
+from console.services import Parts, Services
 from console.sign_in_pages import SIGN_OUT_PATH
 from providers.catalogue import Catalogue
 from providers.health import Health
+from proxy.operator_pages import ROUTES as OPERATORS
+from proxy.operator_pages import add_operator_pages
 from proxy.part_settings import fees_of
 from proxy.settings import Settings
 
@@ -52,20 +56,22 @@ MEMBERS: Final = (
     ("POST", "/my/tickets"),
     ("GET", "/my/tickets/{id}"),
 )
-ROUTES: Final = (*PUBLIC, *MEMBERS, STATIC)
+ROUTES: Final = (*PUBLIC, *MEMBERS, STATIC, *OPERATORS)
 
 
 def add_pages(
     application: web.Application,
     market: Market,
+    parts: Parts,
     services: Services,
     recharges: Recharges,
     visitors: Visitors,
     can_sign_in: Callable[[], bool],
+    operators: Operators,
 ) -> None:
     """Serve the pages. ``can_sign_in``: whether the operator has set up a way to."""
     shared = {"can_sign_in": can_sign_in, "sign_in_path": SIGN_IN_PATH, "sign_out_path": SIGN_OUT_PATH}
-    renderer = Renderer(shared)
+    renderer = Renderer({**shared, "is_operator": operators.include})
     doors = Doors(renderer, visitors)
     public = PublicPages(renderer, doors, market, services.announcements).routes()
     members = AccountPages(renderer, doors, market, services, recharges).routes()
@@ -74,6 +80,7 @@ def add_pages(
         # A GET is also answered without its body, as HEAD.
         application.router.add_get(path, handler) if method == "GET" else application.router.add_post(path, handler)
     application.router.add_get(STATIC[1], show_static())
+    add_operator_pages(application, renderer, doors, visitors, operators, market, parts, services)
 
 
 def market_of(

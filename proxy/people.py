@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from console.pages.public import Market
+from console.pages.market import Market
 from console.plane import ANNOUNCEMENTS, add_account_plane
 from console.plane import ROUTES as ACCOUNT_ROUTES
 from console.services import Parts, Services
@@ -34,4 +34,5 @@ def add_people(
     guard = add_account_plane(application, bases, parts, services)
     payments.add_routes(application, bases, guard)
     sign_in.add_routes(application, bases, guard)
-    add_pages(application, market, services, payments.recharges, sign_in.sessions, sign_in.is_on)
+    people = (sign_in.sessions, sign_in.is_on, sign_in.operators)
+    add_pages(application, market, parts, services, payments.recharges, *people)

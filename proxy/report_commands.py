@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import click
 
-from billing.money import format_usd
+from console.report import AMOUNTS, COUNTS, DAYS_BY_DEFAULT, FIRST_DAY, report_as_json
 from proxy.command_line import Command, Options, answer_with
 from proxy.opening import session
 
-if TYPE_CHECKING:  # only for annotations, so that asking for help waits for no database driver
-    from storage.report import Figures, Report
-
-DAYS_BY_DEFAULT: Final = 30
-FIRST_DAY: Final = date(1970, 1, 1)
-COUNTS: Final = ("calls", "attempts")
-AMOUNTS: Final = ("cost", "revenue", "fee", "absorbed", "failed_attempt_cost", "margin")
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 
@@ -47,15 +40,6 @@ def report(options: Options, first: datetime | None, last: datetime | None, by: 
     answer_with(options, answer, report_as_text(answer))
 
 
-def report_as_json(made: Report, groups: tuple[str, ...]) -> dict[str, Any]:
-    """The report with decimal strings for amounts."""
-    lines = [
-        {**{name: _shown(name, part) for name, part in zip(groups, line.group, strict=True)}, **_figures(line.figures)}
-        for line in made.lines
-    ]
-    return {"by": list(groups), "data": lines, "truncated": made.truncated, "totals": _figures(made.totals)}
-
-
 def report_as_text(answer: dict[str, Any]) -> str:
     """A table with a heading and the totals last; the figures are set to the right."""
     groups: list[str] = answer["by"]
@@ -75,15 +59,3 @@ def report_as_text(answer: dict[str, Any]) -> str:
     if answer["truncated"]:
         lines.append(f"only the first {len(answer['data'])} lines are shown; the totals count everything")
     return "\n".join(lines)
-
-
-def _figures(figures: Figures) -> dict[str, Any]:
-    counts = {name: getattr(figures, name) for name in COUNTS}
-    return counts | {name: format_usd(getattr(figures, name)) for name in AMOUNTS}
-
-
-def _shown(name: str, part: int | str | None) -> str | None:
-    if name == "day":
-        assert isinstance(part, int), "every call has a day"
-        return (FIRST_DAY + timedelta(days=part)).isoformat()
-    return None if part is None else str(part)

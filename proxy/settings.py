@@ -312,6 +312,9 @@ class SignInSettings(Section):
         le=10,
         description="How many reverse proxies stand before the gateway and append to X-Forwarded-For.",
     )
+    operators: tuple[MailAddress, ...] = Field(
+        default=(), description="Addresses of accounts that see the operator's pages; without one there are none."
+    )
 
 
 class GoogleSettings(Section):

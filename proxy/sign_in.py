@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler
 from billing.money import parse_usd
 from console.google import Google, GoogleRules
 from console.mailing import MailRules
+from console.operators import Operators
 from console.post_office import PostOffice
 from console.sign_in_desk import SignInDesk, SignInRules
 from console.sign_in_pages import GOOGLE_ROUTES, PAGE_ROUTES, google_handlers, page_handlers
@@ -53,6 +54,7 @@ class SignInPlane:
         self.office = PostOffice(database, lambda: mail_rules_of(settings(), public_url()), instruments)
         self.desk = SignInDesk(database, self.sessions, self.office, limiter, lambda: sign_in_rules_of(settings()))
         self.google = Google(lambda: google_rules_of(settings(), public_url()))
+        self.operators = Operators(lambda: settings().sign_in.operators)
         self._database = database
 
     def start(self) -> tuple[Coroutine[Any, Any, None], ...]:

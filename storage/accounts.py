@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from storage.cursors import can_be_stored, read_cursor, write_cursor
 from storage.database import Connection
 from storage.identifiers import new_id, now_microseconds
 from storage.revision import bump_revision
@@ -31,6 +32,9 @@ _INSERT = f"""INSERT INTO account ({_COLUMNS}) VALUES (?, ?, 'active', ?, ?, 0, 
 _BY_ID = f"SELECT {_COLUMNS} FROM account WHERE id = ?"
 _BY_EMAIL = f"SELECT {_COLUMNS} FROM account WHERE email = ?"
 _ALL = f"SELECT {_COLUMNS} FROM account ORDER BY created, id"
+_SOME = f"SELECT {_COLUMNS} FROM account WHERE 1 = 1"
+_NAMED = " AND (email LIKE ? ESCAPE '!' OR id = ?)"
+_BEHIND = " AND (created, id) < (?, ?)"
 _SET_STATUS = f"UPDATE account SET status = ?, deactivated_by = ? WHERE id = ? RETURNING {_COLUMNS}"
 _DEACTIVATED_BY = "SELECT deactivated_by FROM account WHERE id = ? AND status = 'deactivated'"
 
@@ -103,6 +107,27 @@ def find_account_by_email(connection: Connection, email: str) -> Account | None:
 def list_accounts(connection: Connection) -> list[Account]:
     """All accounts, oldest first."""
     return [Account(*row) for row in connection.execute(_ALL).fetchall()]
+
+
+def page_accounts(
+    connection: Connection, *, search: str = "", limit: int = 50, cursor: str | None = None
+) -> tuple[list[Account], str | None]:
+    """A page of accounts, newest first, and the cursor of the next, None after the last. Raises InvalidCursor.
+
+    With ``search`` those whose address has it somewhere, in any spelling, or whose id it is.
+    """
+    if not can_be_stored(search):
+        return [], None
+    sql = _SOME
+    parameters: tuple[object, ...] = ()
+    if search:
+        text = re.sub(r"([!%_])", r"!\1", search.lower())
+        sql, parameters = sql + _NAMED, (f"%{text}%", search)
+    if cursor is not None:
+        sql, parameters = sql + _BEHIND, (*parameters, *read_cursor(cursor))
+    rows = connection.execute(f"{sql} ORDER BY created DESC, id DESC LIMIT ?", (*parameters, limit + 1)).fetchall()
+    page = [Account(*row) for row in rows[:limit]]
+    return page, write_cursor(page[-1].created, page[-1].id) if len(rows) > limit else None
 
 
 def set_status(connection: Connection, account_id: str, status: Status, by: str | None = None) -> Account:

@@ -15,7 +15,7 @@ Severity = Literal["info", "maintenance", "incident"]
 SEVERITIES: Final[tuple[str, ...]] = get_args(Severity)
 
 _COLUMNS = "id, severity, title, text, starts, ends, created, withdrawn"
-_INSERT = f"INSERT INTO announcement ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, NULL)"
+_INSERT = f"INSERT INTO announcement ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, NULL) ON CONFLICT (id) DO NOTHING"
 _ALL = f"SELECT {_COLUMNS} FROM announcement WHERE 1 = 1"
 _IN_FORCE = " AND withdrawn IS NULL AND starts <= ? AND (ends IS NULL OR ends > ?)"
 _WITHDRAW = "UPDATE announcement SET withdrawn = ? WHERE id = ? AND withdrawn IS NULL"
@@ -52,13 +52,26 @@ class Announcement:
 
 
 def publish_announcement(
-    connection: Connection, severity: Severity, title: str, text: str, starts: int, ends: int | None, now: int
+    connection: Connection,
+    severity: Severity,
+    title: str,
+    text: str,
+    starts: int,
+    ends: int | None,
+    now: int,
+    announcement_id: str | None = None,
 ) -> Announcement:
-    """Write an announcement down. Raises ValueError for one that ends before it begins."""
+    """Write an announcement down; with an id of the caller's only once, whatever it then says, and that one is returned.
+
+    Raises ValueError for one that ends before it begins.
+    """
     if ends is not None and ends <= starts:
         raise ValueError("an announcement ends after it begins")
-    made = Announcement(new_id("announcement_"), severity, title, text, starts, ends, now, None)
-    connection.execute(_INSERT, (made.id, severity, title, text, starts, ends, now))
+    made = Announcement(announcement_id or new_id("announcement_"), severity, title, text, starts, ends, now, None)
+    if connection.execute(_INSERT, (made.id, severity, title, text, starts, ends, now)).rowcount == 0:
+        row = connection.execute(_BY_ID, (made.id,)).fetchone()
+        assert row is not None, "announcements are never deleted"
+        return Announcement(*row)
     return made
 
 

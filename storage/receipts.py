@@ -12,11 +12,11 @@ from storage.calls import CallRow, find_call, shown_instant
 from storage.database import Connection
 
 _FIND_ACCOUNT = "SELECT account_id FROM call WHERE request_id = ?"
-_COLUMNS = "id, debit, credit, amount, kind, reference, reason, created"
+ENTRY_COLUMNS = "id, debit, credit, amount, kind, reference, reason, created"
 # The ids of a call's own entries are known, so its primary key finds them; adjustments have an index of their own.
 _KINDS = tuple(Moves().by_kind())
-_FIND_OWN = f"SELECT {_COLUMNS} FROM entry WHERE id IN ({', '.join('?' * len(_KINDS))})"
-_FIND_ADJUSTMENTS = f"SELECT {_COLUMNS} FROM entry WHERE kind = '{ADJUSTMENT}' AND reference = ?"
+_FIND_OWN = f"SELECT {ENTRY_COLUMNS} FROM entry WHERE id IN ({', '.join('?' * len(_KINDS))})"
+_FIND_ADJUSTMENTS = f"SELECT {ENTRY_COLUMNS} FROM entry WHERE kind = '{ADJUSTMENT}' AND reference = ?"
 
 
 @named_value
@@ -58,15 +58,16 @@ def find_billed_call(connection: Connection, request_id: str) -> tuple[CallRow, 
 def find_entries(connection: Connection, request_id: str) -> list[EntryRow]:
     """What the call's settlement posted, in the order of its kinds, and then its adjustments, oldest first."""
     own = connection.execute(_FIND_OWN, [f"{request_id}:{kind}" for kind in _KINDS]).fetchall()
-    entries = sorted(map(_entry, own), key=lambda entry: _KINDS.index(entry.kind))
+    entries = sorted(map(read_entry, own), key=lambda entry: _KINDS.index(entry.kind))
     return entries + find_adjustments(connection, request_id)
 
 
 def find_adjustments(connection: Connection, request_id: str) -> list[EntryRow]:
     """The call's adjustments, oldest first."""
     rows = connection.execute(_FIND_ADJUSTMENTS, (request_id,)).fetchall()
-    return sorted(map(_entry, rows), key=lambda entry: (entry.created, entry.id))
+    return sorted(map(read_entry, rows), key=lambda entry: (entry.created, entry.id))
 
 
-def _entry(row: tuple[Any, ...]) -> EntryRow:
-    return EntryRow(**dict(zip(_COLUMNS.split(", "), row, strict=True)))
+def read_entry(row: tuple[Any, ...]) -> EntryRow:
+    """An entry out of its columns in the order of ENTRYENTRY_COLUMNS."""
+    return EntryRow(**dict(zip(ENTRY_COLUMNS.split(", "), row, strict=True)))

@@ -1,4 +1,4 @@
-"""Tables of what an operator does for people: tickets with their answers, announcements, credits that lapse."""
+"""Tables of what an operator does: tickets with their answers, announcements, credits that lapse, the last audit."""
 
 from __future__ import annotations
 
@@ -67,4 +67,16 @@ class PromotionLapse(Model):
         table_name = "promotion_lapse"
 
 
-SUPPORT_TABLES: tuple[type[Model], ...] = (Ticket, TicketAnswer, Announcement, PromotionLapse)
+class LastAudit(Model):
+    """One row: when the books were last proved, and what disagreed."""
+
+    id = IntegerField(primary_key=True)
+    finished = BigIntegerField()
+    disagreements = IntegerField()
+    sentence = TextField()
+
+    class Meta:
+        table_name = "last_audit"
+
+
+SUPPORT_TABLES: tuple[type[Model], ...] = (Ticket, TicketAnswer, Announcement, PromotionLapse, LastAudit)

@@ -33,6 +33,8 @@ _COUNTS = """SELECT COUNT(CASE WHEN status = 'open' THEN 1 END), COUNT(CASE WHEN
     FROM ticket WHERE account_id = ?"""
 _BY_ID = f"SELECT {_COLUMNS} FROM ticket WHERE id = ?"
 _ALL = f"SELECT {_COLUMNS} FROM ticket WHERE 1 = 1"
+_LOCK = "UPDATE ticket SET status = status WHERE id = ? RETURNING id"
+_COUNT = "SELECT COUNT(*) FROM ticket WHERE status = ?"
 _MARK = "UPDATE ticket SET status = ?, changed = ? WHERE id = ? RETURNING id"
 _ANSWER = "INSERT INTO ticket_answer (ticket_id, number, text, created) VALUES (?, ?, ?, ?)"
 _ANSWERS = "SELECT ticket_id, text, created FROM ticket_answer WHERE ticket_id IN (??) ORDER BY ticket_id, number"
@@ -44,6 +46,10 @@ class UnknownTicket(Exception):
 
 class TooManyTickets(Exception):
     """The account has as many tickets as it may have for now; the sentence is for its holder."""
+
+
+class NotAnswered(Exception):
+    """The answer was not taken: another came first, or there are too many; the sentence is for its writer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +168,32 @@ def answer_ticket(connection: Connection, ticket_id: str, text: str, now: int) -
     assert account is not None, "accounts are never deleted"
     put_mail(connection, f"{ticket_id}:{number}", MAIL_KIND, account.email, {"ticket": ticket_id}, now)
     return replace(found, answers=(*found.answers, TicketAnswer(text, now)))
+
+
+def answer_seen_ticket(
+    connection: Connection, ticket_id: str, text: str, seen: int, now: int
+) -> Ticket | NotAnswered | None:
+    """Answer a ticket of which somebody has seen so many answers; None where there is no such ticket.
+
+    The same answer sent again changes nothing; one that crosses somebody else's is given back.
+    """
+    known = can_be_stored(ticket_id) and connection.execute(_LOCK, (ticket_id,)).fetchone() is not None
+    found = find_ticket(connection, ticket_id) if known else None
+    if found is None:
+        return None
+    if len(found.answers) != seen:
+        sent_before = 0 <= seen < len(found.answers) and found.answers[seen].text == text
+        return found if sent_before else NotAnswered("this ticket was answered meanwhile; look at that answer first")
+    if seen >= LARGEST_ANSWERS:
+        return NotAnswered(f"a ticket has at most {LARGEST_ANSWERS} answers")
+    return answer_ticket(connection, ticket_id, text, now)
+
+
+def count_tickets(connection: Connection, status: Status) -> int:
+    """How many tickets of all accounts are in this state."""
+    row = connection.execute(_COUNT, (status,)).fetchone()
+    assert row is not None, "a count without rows is 0"
+    return int(row[0])
 
 
 def close_ticket(connection: Connection, ticket_id: str, now: int) -> Ticket:

@@ -7,7 +7,7 @@ from aiohttp.typedefs import Handler
 from console.pages.billing import BillingPages
 from console.pages.dashboard import DashboardPages
 from console.pages.keys import KeyPages
-from console.pages.public import Market
+from console.pages.market import Market
 from console.pages.rendering import Renderer
 from console.pages.showing import Shower
 from console.pages.support import SupportPages

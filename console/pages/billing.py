@@ -9,7 +9,7 @@ from aiohttp import web
 
 from billing.money import InvalidAmount, format_usd, parse_usd
 from console.answers import Page
-from console.pages.public import Offers
+from console.pages.market import Offers
 from console.pages.showing import Shower, done, page_of
 from console.pages.visiting import Visitor
 from console.recharge_requests import RechargeWish, allow_amount

@@ -45,6 +45,11 @@ def fill(model: type[Checked], fields: Mapping[str, str], *, numbers: Iterable[s
     return check(model, values, "field")
 
 
+def said(query: Mapping[str, str]) -> dict[str, str]:
+    """What an address asks; a form sends what is empty, too, and pages have as many rows as they have."""
+    return {name: text.strip() for name, text in query.items() if text.strip() and name not in ("limit", "done")}
+
+
 def _whole_number(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise invalid(name, f"{name}: expected a whole number, such as 60")

@@ -3,76 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import Field
 
-from billing.money import Money, format_usd
-from billing.pricing import Fee
 from console.announcements import Announcements
 from console.answers import Page, Query, read_query
 from console.pages.articles import ARTICLES, BY_SLUG, LONGEST_SEARCH, Library, by_area
+from console.pages.market import Market, upstream_lines
 from console.pages.prices import Plan, estimate, models_for_sale
 from console.pages.rendering import Renderer
 from console.pages.visiting import Doors
 from middlewares.errors import Refusal
-from providers.catalogue import Catalogue
-from providers.health import UpstreamReport
-from providers.selection import Standing
 
 PAGE_ROWS: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Offers:
-    """What the operator offers: the settings that pages tell of."""
-
-    public_url: str
-    fee: Fee
-    byok_fee: Fee
-    free_byok_calls: int
-    fee_on_recharge_percent: Decimal
-    minimum_recharge: Money
-    refund_days: int
-    expiry_days: int
-    key_prefix: str
-    header_prefix: str
-
-    @property
-    def base_url(self) -> str:
-        """What clients are given as their base address."""
-        return f"{self.public_url.rstrip('/')}/v1"
-
-    @property
-    def minimum(self) -> str:
-        """The smallest recharge, in dollars."""
-        return format_usd(self.minimum_recharge)
-
-
-@dataclass(frozen=True, slots=True)
-class Market:
-    """What is for sale, by whom, and how they are."""
-
-    offers: Callable[[], Offers]
-    catalogue: Callable[[], Catalogue]
-    standing_of: Callable[[tuple[str, str]], Standing]
-    report_of: Callable[[tuple[str, str]], UpstreamReport | None]
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamLine:
-    """How one upstream is, for people."""
-
-    name: str
-    models: tuple[str, ...]
-    state: str
-    report: UpstreamReport | None
 
 
 class Search(Query):
@@ -155,27 +102,7 @@ class PublicPages:
         return await self._show(request, "models.html", models=models)
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
-        return await self._show(request, "status.html", providers=self._lines())
-
-    def _lines(self) -> dict[str, list[UpstreamLine]]:
-        """Every upstream once, under its provider."""
-        models: dict[tuple[str, str], list[str]] = {}
-        usable: dict[str, bool] = {}
-        for model in self._market.catalogue().models.values():
-            for upstream in model.upstreams:
-                models.setdefault((upstream.provider.name, upstream.upstream_model), []).append(model.id)
-                usable[upstream.provider.name] = upstream.provider.usable
-        found: dict[str, list[UpstreamLine]] = {}
-        for key, names in models.items():
-            report = self._market.report_of(key)
-            if not usable[key[0]]:
-                state = "off"
-            elif not self._market.standing_of(key).healthy:
-                state = "down"
-            else:
-                state = "up" if report is not None and report.samples else "idle"
-            found.setdefault(key[0], []).append(UpstreamLine(key[1], tuple(names), state, report))
-        return found
+        return await self._show(request, "status.html", providers=upstream_lines(self._market))
 
     async def _list_announcements(self, request: web.Request) -> web.StreamResponse:
         page = read_query(request, Page)

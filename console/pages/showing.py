@@ -24,6 +24,13 @@ DONE: Final[Mapping[str, str]] = {
     "opened": "Your ticket is open. The answer will stand here.",
     "paid": "Thank you. Credit is there as soon as Stripe confirms the payment.",
     "left": "Nothing was paid.",
+    "credited": "The credit is given.",
+    "deactivated": "The account is deactivated: its keys stop working within a second.",
+    "reactivated": "The account is active again: its keys work within a second.",
+    "published": "The announcement is published; pages show it within seconds.",
+    "withdrawn": "The announcement is withdrawn; pages stop showing it within seconds.",
+    "answered": "Your answer stands in the ticket, and a mail tells its owner.",
+    "closed": "The ticket is closed.",
 }
 """What an address may say was done: a word of this list, so that no link can make a page say anything else."""
 

@@ -35,6 +35,8 @@ class Visitor(Protocol):
     def account_id(self) -> str: ...
     @property
     def email(self) -> str: ...
+    @property
+    def created(self) -> int: ...
 
 
 class Visitors(Protocol):
@@ -84,10 +86,14 @@ class Doors:
             visitor = await self._visitors.find(request)
             if visitor is None:
                 return redirect(SIGN_IN_PATH)
-            await check_limit(self._limiter, visitor.account_id, request[CALL])
-            return await page(request, visitor)
+            return await self.enter(request, visitor, page)
 
         return self.public(handle)
+
+    async def enter(self, request: web.Request, visitor: Visitor, page: Page) -> web.StreamResponse:
+        """A page for somebody who is known."""
+        await check_limit(self._limiter, visitor.account_id, request[CALL])
+        return await page(request, visitor)
 
     def changes(self, change: Change) -> Handler:
         """A form of somebody's who is signed in, sent from one of our pages."""
@@ -96,16 +102,20 @@ class Doors:
             visitor = await self._visitors.find(request)
             if visitor is None:
                 raise Refusal("not_signed_in", "you are not signed in any more; sign in and try again")
-            self._visitors.check_origin(request)
-            await check_limit(self._limiter, visitor.account_id, request[CALL])
-            fields = await read_form(request)
-            if not hmac.compare_digest(fields.pop(WORD, "").encode(), word_of(visitor).encode()):
-                raise Refusal(
-                    "cross_site_request", "this form is not from a page of yours; open the page anew and try again"
-                )
-            return await change(request, visitor, fields)
+            return await self.accept(request, visitor, change)
 
         return self.public(handle)
+
+    async def accept(self, request: web.Request, visitor: Visitor, change: Change) -> web.StreamResponse:
+        """A form of somebody's who is known. Raises a Refusal where it is not from one of our pages."""
+        self._visitors.check_origin(request)
+        await check_limit(self._limiter, visitor.account_id, request[CALL])
+        fields = await read_form(request)
+        if not hmac.compare_digest(fields.pop(WORD, "").encode(), word_of(visitor).encode()):
+            raise Refusal(
+                "cross_site_request", "this form is not from a page of yours; open the page anew and try again"
+            )
+        return await change(request, visitor, fields)
 
     async def problem(self, request: web.Request, problem: Problem, visitor: Visitor | None) -> web.Response:
         """What went wrong, for people."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from proxy.operator_pages import ROUTES as OPERATORS
 from proxy.pages import MEMBERS, PUBLIC, ROUTES, offers_of
 from proxy.settings import Settings
 from tests.gateway import Gateway
@@ -31,7 +32,7 @@ def test_what_is_offered_is_what_is_set() -> None:
 
 def test_each_address_is_one_page() -> None:
     """No address twice."""
-    assert len(ROUTES) == len(set(ROUTES)) == len(PUBLIC) + len(MEMBERS) + 1
+    assert len(ROUTES) == len(set(ROUTES)) == len(PUBLIC) + len(MEMBERS) + len(OPERATORS) + 1
 
 
 async def test_a_head_is_a_get_without_its_body(gateway: Gateway) -> None:

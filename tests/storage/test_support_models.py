@@ -10,7 +10,7 @@ def test_they_are_among_all_tables() -> None:
     """Each once."""
     names = [table._meta.table_name for table in TABLES]
 
-    assert {"ticket", "ticket_answer", "announcement", "promotion_lapse"} == {
+    assert {"ticket", "ticket_answer", "announcement", "promotion_lapse", "last_audit"} == {
         table._meta.table_name for table in SUPPORT_TABLES
     }
     assert len(names) == len(set(names))

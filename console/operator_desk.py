@@ -1,0 +1,205 @@
+"""What operators do from their pages, each thing by the function that the command uses, and each once, however often it is sent.
+
+A form that gives or publishes carries an id that was made with it: what is written under it is written once. An answer to a
+ticket says how many answers its writer had seen. Every act is a line of the log: who did what to whom, by ids; never a text that
+somebody wrote.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from billing.money import format_usd
+from console.answers import Body, Dollars, Instant, nothing_here
+from console.operators import Operator
+from console.tickets import Line, Lines
+from middlewares.errors import Refusal, invalid
+from storage.accounts import Account, find_account, set_status
+from storage.announcements import (
+    Announcement,
+    Severity,
+    UnknownAnnouncement,
+    publish_announcement,
+    withdraw_announcement,
+)
+from storage.connection import Connection
+from storage.cursors import can_be_stored
+from storage.database import Database
+from storage.entries import find_entry
+from storage.expiry import reactivate
+from storage.postings import Balance, find_balance
+from storage.promotions import find_lapses, give_promotion
+from storage.tickets import NotAnswered, Ticket, UnknownTicket, answer_seen_ticket, close_ticket
+
+logger = logging.getLogger("find-token.operators")
+
+PROMOTION: Final = "promotion_"
+ANNOUNCEMENT: Final = "announcement_"
+_ID: Final = "[0-9a-f]{32}"
+_OTHERWISE: Final = "this form was sent before, and said something else; open the page anew"
+
+
+class NewCredit(Body):
+    """A promotional credit; without an id it is only looked at."""
+
+    amount: Dollars
+    reason: Line
+    expires: Instant | None = None
+    id: Annotated[str, Field(pattern=f"^{PROMOTION}{_ID}$")] | None = None
+
+
+class NewAnnouncement(Body):
+    """An announcement."""
+
+    title: Line
+    text: Lines | None = None
+    severity: Severity = "info"
+    from_: Instant | None = Field(default=None, alias="from")
+    until: Instant | None = None
+    id: Annotated[str, Field(pattern=f"^{ANNOUNCEMENT}{_ID}$")]
+
+
+class NewAnswer(Body):
+    """An answer to a ticket, by somebody who has seen so many answers to it."""
+
+    text: Lines
+    seen: int = Field(ge=0, le=1_000)
+
+
+class OperatorDesk:
+    """What can be done."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def check_credit(self, wish: NewCredit) -> None:
+        """Raise a Refusal for a credit that cannot be given."""
+        if wish.amount <= 0:
+            raise invalid("amount", "amount: a credit is more than nothing")
+        if wish.expires is not None and wish.expires <= await self._database.read(_clock):
+            raise invalid("expires", "expires: expected a day that is to come")
+
+    async def credit(self, operator: Operator, account_id: str, wish: NewCredit) -> Balance:
+        """Give a promotional credit, once under its id, with the operator named in the entry's reason."""
+        await self.check_credit(wish)
+        assert wish.id is not None, "a credit that is given has an id"
+        reason = f"{wish.reason} (by {operator.email})"
+        done = await self._database.run(_give, wish, account_id, reason, key=account_id)
+        if done is None:
+            raise nothing_here()
+        if isinstance(done, str):
+            raise Refusal("idempotency_conflict", done)
+        _told(operator, "credited", account_id, f"{format_usd(wish.amount)} USD as {wish.id}")
+        return done
+
+    async def set_active(self, operator: Operator, account_id: str, *, active: bool) -> Account:
+        """Deactivate an account or make it active again; one that is so already stays as it is."""
+        if account_id == operator.account_id:
+            raise invalid(None, "this is the account that you are signed in with")
+        job = _reactivate if active else _deactivate
+        found = await self._database.run(job, account_id, operator.email, key=account_id)
+        if found is None:
+            raise nothing_here()
+        _told(operator, "reactivated" if active else "deactivated", account_id)
+        return found
+
+    async def publish(self, operator: Operator, wish: NewAnnouncement) -> Announcement:
+        """Publish an announcement, once under its id."""
+        made = await self._database.run(_publish, wish)
+        if isinstance(made, str):
+            raise invalid("until", made)
+        if (made.severity, made.title, made.text) != (wish.severity, wish.title, wish.text or ""):
+            raise Refusal("idempotency_conflict", _OTHERWISE)
+        _told(operator, "published", made.id)
+        return made
+
+    async def withdraw(self, operator: Operator, announcement_id: str) -> None:
+        """Show an announcement no longer."""
+        if not await self._database.run(_withdraw, announcement_id):
+            raise nothing_here()
+        _told(operator, "withdrew", announcement_id)
+
+    async def answer(self, operator: Operator, ticket_id: str, wish: NewAnswer) -> None:
+        """Answer a ticket; a mail tells its owner."""
+        done = await self._database.run(_answer, ticket_id, wish.text, wish.seen)
+        if done is None:
+            raise nothing_here()
+        if isinstance(done, NotAnswered):
+            raise Refusal("idempotency_conflict", str(done))
+        _told(operator, "answered", ticket_id)
+
+    async def close(self, operator: Operator, ticket_id: str) -> None:
+        """Nothing more is to be done about a ticket."""
+        if not await self._database.run(_close, ticket_id):
+            raise nothing_here()
+        _told(operator, "closed", ticket_id)
+
+
+def _told(operator: Operator, did: str, what: str, more: str = "") -> None:
+    logger.info("operator %s %s %s%s", operator.account_id, did, what, f": {more}" if more else "")
+
+
+def _give(connection: Connection, wish: NewCredit, account_id: str, reason: str) -> Balance | str | None:
+    """The balance after it; a sentence where the id was used for something else, None where there is no such account."""
+    connection.lock_accounts([account_id])
+    if not can_be_stored(account_id) or find_account(connection, account_id) is None:
+        return None
+    entry_id = str(wish.id)
+    posted = find_entry(connection, entry_id)
+    if posted is not None:
+        lapses = find_lapses(connection, account_id).get(entry_id)
+        before = (posted.credit, posted.amount, posted.reason, lapses)
+        same = before == (f"customer:{account_id}", wish.amount, reason, wish.expires)
+        return find_balance(connection, account_id) if same else _OTHERWISE
+    return give_promotion(connection, entry_id, account_id, wish.amount, reason, connection.now(), wish.expires)
+
+
+def _deactivate(connection: Connection, account_id: str, by: str) -> Account | None:
+    found = find_account(connection, account_id) if can_be_stored(account_id) else None
+    if found is None or found.status == "deactivated":
+        return found
+    return set_status(connection, account_id, "deactivated", by)
+
+
+def _reactivate(connection: Connection, account_id: str, _by: str) -> Account | None:
+    found = find_account(connection, account_id) if can_be_stored(account_id) else None
+    if found is None or found.status == "active":
+        return found
+    reactivate(connection, account_id, connection.now())
+    return find_account(connection, account_id)
+
+
+def _publish(connection: Connection, wish: NewAnnouncement) -> Announcement | str:
+    now = connection.now()
+    starts = now if wish.from_ is None else wish.from_
+    if wish.until is not None and wish.until <= max(starts, now):
+        return "until: expected an instant that is to come, after the beginning"
+    text = wish.text or ""
+    return publish_announcement(connection, wish.severity, wish.title, text, starts, wish.until, now, wish.id)
+
+
+def _withdraw(connection: Connection, announcement_id: str) -> bool:
+    try:
+        withdraw_announcement(connection, announcement_id, connection.now())
+    except UnknownAnnouncement:
+        return False
+    return True
+
+
+def _answer(connection: Connection, ticket_id: str, text: str, seen: int) -> Ticket | NotAnswered | None:
+    return answer_seen_ticket(connection, ticket_id, text, seen, connection.now())
+
+
+def _close(connection: Connection, ticket_id: str) -> bool:
+    try:
+        close_ticket(connection, ticket_id, connection.now())
+    except UnknownTicket:
+        return False
+    return True
+
+
+def _clock(connection: Connection) -> int:
+    return connection.now()

@@ -1,0 +1,104 @@
+"""Whoever is no operator finds nothing; an operator is one as long as the settings say so and the session is young; a form counts
+only from these pages."""
+
+from __future__ import annotations
+
+import re
+
+from proxy.config import Loaded
+from proxy.operator_pages import ROUTES
+from storage.identifiers import now_microseconds
+from tests.gateway import QUICK, Gateway, Reply, quick_settings
+from tests.operating import OPERATOR, Office
+from tests.visiting import HERE, Browser, sign_in
+
+CREDIT = {"amount": "5", "reason": "a gift", "id": f"promotion_{'0' * 32}"}
+ALL = [(method, path.replace("{id}", "acct_1")) for method, path in ROUTES]
+
+
+def told(reply: Reply) -> tuple[object, ...]:
+    """All of an answer but what differs from one request to the next."""
+    body = re.sub(rb"req_\w+", b"req_", reply.body)
+    headers = {name: text for name, text in reply.headers.items() if name not in ("Date", "Content-Length")}
+    return reply.status, body, {name: re.sub(r"req_\w+", "req_", text) for name, text in headers.items()}
+
+
+async def ask(browser: Browser, method: str, path: str) -> Reply:
+    """A page, or a form with nothing in it but the word of the visitor's own pages."""
+    return await (browser.get(path) if method == "GET" else browser.send(path, {}))
+
+
+async def test_nobody_else_finds_anything(office: Office) -> None:
+    """Neither who is not signed in nor an account that is no operator: as at an address that does not exist, to the letter."""
+    nobody, nowhere = Browser(office.gateway), {}
+    for method in ("GET", "POST"):
+        nowhere[method] = told(await ask(nobody, method, "/operators-of-nothing"))
+    assert 404 == nowhere["GET"][0]
+    for browser in (nobody, office.ada):
+        for method, path in ALL:
+            assert nowhere[method] == told(await ask(browser, method, path)), (method, path)
+    for method, path in (("PUT", "/operator"), ("DELETE", "/operator/accounts"), ("GET", "/operator/tickets/1/close")):
+        assert nowhere["GET"] == told(await office.gateway.send(b"", method=method, path=path)), (method, path)
+    assert b"/operator" not in (await office.ada.get("/my/dashboard")).body
+    assert b'href="/operator"' in (await office.grace.get("/my/dashboard")).body
+
+
+async def test_without_operators_there_are_no_pages(pages: Gateway) -> None:
+    """Which is how it is where the settings name nobody."""
+    (ada,) = sign_in(pages, "ada")
+
+    assert told(await ada.get("/operators-of-nothing")) == told(await ada.get("/operator"))
+
+
+async def test_a_removed_operator_is_none_at_once(office: Office) -> None:
+    """From the reload on, with the session that was open."""
+    before = await office.grace.get("/operator/accounts")
+    account = f"/operator/accounts/{office.gateway.account_id}"
+    process = office.gateway.process
+    others = {"operators": ["somebody@example.com"]}
+    settings = quick_settings(office.gateway.database_url, sign_in=others, server={**QUICK["server"], **HERE})
+    process.apply(Loaded(settings, process.catalogue(), []))
+
+    after = [await office.grace.get("/operator/accounts"), await office.grace.send(f"{account}/credit", CREDIT)]
+
+    assert 200 == before.status
+    assert [404, 404] == [reply.status for reply in after]
+    assert 1 == len([entry for entry in office.entries("promotion") if office.gateway.account_id in entry.credit])
+
+
+async def test_an_old_session_has_to_sign_in_again(office: Office) -> None:
+    """After twelve hours; until then nothing is done and nothing is shown. One whose account is deactivated finds nothing."""
+    account = f"/operator/accounts/{office.gateway.account_id}"
+    hour = 3_600_000_000
+    sql = "UPDATE session SET created = ? WHERE account_id = ?"
+    office.execute(sql, now_microseconds() - 12 * hour + 60_000_000, office.account_id(OPERATOR))
+    young = await office.grace.get(account)
+    office.execute(sql, now_microseconds() - 12 * hour, office.account_id(OPERATOR))
+
+    old = [await office.grace.get(account), await office.grace.send(f"{account}/credit", CREDIT)]
+
+    assert 200 == young.status
+    assert [401, 401] == [reply.status for reply in old]
+    assert all(b"Sign in again" in reply.body and b"ada@example.com" not in reply.body for reply in old)
+    assert 10 * 10**8 == office.gateway.balance().balance
+    office.execute(sql, now_microseconds(), office.account_id(OPERATOR))
+    assert 200 == (await office.grace.get(account)).status
+    office.execute("UPDATE account SET status = 'deactivated' WHERE id = ?", office.account_id(OPERATOR))
+    assert 404 == (await office.grace.get(account)).status
+
+
+async def test_a_form_counts_only_from_these_pages(office: Office) -> None:
+    """Not from another site, not without the word, not with somebody else's, not as another kind of text."""
+    path = f"/operator/accounts/{office.gateway.account_id}/credit"
+    theirs = await office.ada.word()
+
+    refused = [
+        await office.grace.send(path, CREDIT, origin="https://evil.example"),
+        await office.grace.send(path, CREDIT, origin="null"),
+        await office.grace.send(path, CREDIT, word=""),
+        await office.grace.send(path, CREDIT, word=theirs),
+        await office.grace.send(path, CREDIT, kind="text/plain"),
+    ]
+
+    assert [403, 403, 403, 403, 415] == [reply.status for reply in refused]
+    assert 10 * 10**8 == office.gateway.balance().balance
