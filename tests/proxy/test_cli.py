@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from proxy.cli import main
+from storage.audit_runs import find_last_audit
 from storage.database import open_database
 
 COMMAND = [sys.executable, "-W", "error", "-c", "from proxy.cli import main; main()"]
@@ -238,7 +239,7 @@ def test_migrate_applies_what_is_pending_once() -> None:
 
 
 def test_audit_proves_the_books_and_names_what_disagrees(folder: Path) -> None:
-    """Exit code 0 when they agree; 1 and the account's name when somebody changed a balance by hand."""
+    """Exit code 0 when they agree; 1 and the account's name when somebody changed a balance by hand. The last one is known."""
     account_id = answer("account", "create", "ada@example.com")["account_id"]
     answer("account", "credit", "ada@example.com", "5", "--reason", "x")
     audited = answer("audit")
@@ -247,7 +248,14 @@ def test_audit_proves_the_books_and_names_what_disagrees(folder: Path) -> None:
 
     with open_database("sqlite:///find-token.db").session() as connection:
         connection.execute("UPDATE account SET balance = balance + 1 WHERE id = ?", (account_id,))
+        clean = find_last_audit(connection)
     audited = answer("audit", code=1)
+    with open_database("sqlite:///find-token.db").session(snapshot=True) as connection:
+        last = find_last_audit(connection)
+    assert clean is not None
+    assert last is not None
+    assert (0, len(audited["disagreements"])) == (clean.disagreements, last.disagreements)
+    assert audited["disagreements"][0]["sentence"] == last.sentence
     assert not audited["ok"]
     assert account_id in json.dumps(audited["disagreements"])
     assert account_id in run("audit").stdout

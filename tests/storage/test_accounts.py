@@ -12,6 +12,7 @@ from storage.accounts import (
     find_account,
     find_account_by_email,
     list_accounts,
+    page_accounts,
     set_status,
 )
 from storage.database import Database, open_database
@@ -72,3 +73,30 @@ def test_deactivating_and_reactivating_is_noticed(quiet: Database) -> None:
             set_status(connection, "acct_nobody", "active")
 
     assert ("deactivated", "active") == (deactivated.status, active.status)
+
+
+def test_pages_and_searches(quiet: Database) -> None:
+    """Newest first, each once; a search knows no wildcards, and finds an id whole."""
+    with quiet.session() as connection:
+        names = ["ann", "50%_off", "bob", "hannah"]
+        made = [create_account(connection, f"{name}@example.com") for name in names]
+        for number, account in enumerate(made):
+            connection.execute("UPDATE account SET created = ? WHERE id = ?", (number, account.id))
+        first, cursor = page_accounts(connection, limit=3)
+        second, end = page_accounts(connection, limit=3, cursor=cursor)
+        found = {
+            asked: [account.email.partition("@")[0] for account in page_accounts(connection, search=asked)[0]]
+            for asked in ("ANN", "%_", "_n", "!", made[2].id, made[2].id[:-1], "\0")
+        }
+
+    assert names[::-1] == [account.email.partition("@")[0] for account in [*first, *second]]
+    assert end is None
+    assert {
+        "ANN": ["hannah", "ann"],
+        "%_": ["50%_off"],
+        "_n": [],
+        "!": [],
+        made[2].id: ["bob"],
+        made[2].id[:-1]: [],
+        "\0": [],
+    } == found

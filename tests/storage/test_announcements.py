@@ -47,3 +47,13 @@ def test_pages(database: Database) -> None:
 
     assert ["4", "3", "2", "1", "0"] == [one.title for one in (*first, *rest)]
     assert end is None
+
+
+async def test_under_one_id_it_is_published_once(sqlite_database: Database) -> None:
+    """Whatever it says the second time, the first stands."""
+    with sqlite_database.session() as connection:
+        first = publish_announcement(connection, "info", "one", "", 10, None, 1, "announcement_1")
+        again = publish_announcement(connection, "incident", "two", "", 20, None, 2, "announcement_1")
+
+        assert [first] == page_announcements(connection)[0]
+    assert first == again

@@ -13,17 +13,21 @@ from storage.tickets import (
     LARGEST_A_DAY,
     LARGEST_ANSWERS,
     LARGEST_OPEN,
+    NotAnswered,
     Ticket,
     TooManyTickets,
     UnknownTicket,
+    answer_seen_ticket,
     answer_ticket,
     close_ticket,
+    count_tickets,
     facts_of,
     find_ticket,
     open_ticket,
     page_tickets,
 )
 
+AccountMaker = Callable[[Database], Callable[..., str]]
 DAY = 86_400_000_000
 NOW = 1_790_000_000_000_000
 
@@ -165,3 +169,28 @@ def test_pages(database: Database, new_account: Callable[..., str]) -> None:
     assert end is None
     assert ["theirs"] == [ticket.subject for ticket in closed]
     assert 6 == len(everybody)
+
+
+async def test_an_answer_is_taken_once(sqlite_database: Database, account_maker_for: AccountMaker) -> None:
+    """The same sent again changes nothing; one that crosses another, or is one too many, is given back."""
+    account = account_maker_for(sqlite_database)()
+    with sqlite_database.session() as connection:
+        ticket = open_ticket(connection, account, "help", "please", None, NOW)
+        assert isinstance(ticket, Ticket)
+        first, again = (answer_seen_ticket(connection, ticket.id, "so", 0, NOW + late) for late in (1, 2))
+        crossed = answer_seen_ticket(connection, ticket.id, "not so", 0, NOW + 3)
+        unseen = answer_seen_ticket(connection, ticket.id, "so", 2, NOW + 3)
+        nobodys = [answer_seen_ticket(connection, name, "so", 0, NOW) for name in ("ticket_none", "\0")]
+        waiting = count_tickets(connection, "open"), count_tickets(connection, "answered")
+        for number in range(1, LARGEST_ANSWERS):
+            answer_ticket(connection, ticket.id, str(number), NOW)
+        close_ticket(connection, ticket.id, NOW)
+        too_many = answer_seen_ticket(connection, ticket.id, "more", LARGEST_ANSWERS, NOW)
+
+        assert "closed" == page_tickets(connection)[0][0].status
+    assert isinstance(first, Ticket)
+    assert isinstance(again, Ticket)
+    assert first.answers == again.answers
+    assert [True] * 3 == [isinstance(refused, NotAnswered) for refused in (crossed, unseen, too_many)]
+    assert [None, None] == nobodys
+    assert (0, 1) == waiting
