@@ -19,7 +19,7 @@ from console.balance import credits_as_json
 from console.keys import key_as_json
 from console.report import DAYS_BY_DEFAULT, FIRST_DAY, report_as_json
 from console.slow_reads import SlowReads
-from middlewares.errors import invalid
+from middlewares.errors import Refusal, invalid
 from providers.catalogue import Catalogue
 from storage.accounts import Account, find_account, find_account_by_email, page_accounts
 from storage.announcements import Announcement, page_announcements
@@ -100,10 +100,13 @@ class OperatorBooks:
         self._days = expiry_and_refund_days
 
     async def attention(self) -> dict[str, Any]:
-        """What may need somebody: tickets, holds, the last audit, and what the last days cost us."""
+        """What may need somebody: tickets, holds, the last audit, and what the last days cost us, if that can be had in time."""
         found = await self._database.read(_attention)
         today = _today()
-        made = await self._slow.read_kept(_report, today - ATTENTION_DAYS + 1, today + 1, "day")
+        try:
+            made = await self._slow.read_kept(_report, today - ATTENTION_DAYS + 1, today + 1, "day")
+        except Refusal:
+            return {**found, "report": None, "days": ATTENTION_DAYS}
         return {**found, "report": report_as_json(made, ("day",)), "days": ATTENTION_DAYS}
 
     async def accounts(self, page: AccountPage) -> tuple[list[dict[str, Any]], str | None]:
@@ -168,9 +171,12 @@ class OperatorBooks:
         begin, end = (FIRST_DAY + timedelta(days=day) for day in (first, behind - 1))
         return {**report_as_json(made, (chosen.by,)), "from": begin.isoformat(), "to": end.isoformat()}
 
-    async def attempts_today(self) -> dict[tuple[str, str], AttemptSums]:
-        """What each upstream did for the calls of this UTC day."""
-        return await self._slow.read_kept(_attempts, _today())
+    async def attempts_today(self) -> dict[tuple[str, str], AttemptSums] | None:
+        """What each upstream did for the calls of this UTC day; None if that cannot be had in time."""
+        try:
+            return await self._slow.read_kept(_attempts, _today())
+        except Refusal:
+            return None
 
 
 def account_as_json(account: Account) -> dict[str, Any]:

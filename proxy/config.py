@@ -149,6 +149,9 @@ def _settings_warnings(settings: Settings, document: Document) -> list[str]:
         warnings.append("stripe.return_hosts is empty: nobody can recharge, because no return address is allowed")
     if (settings.mail.host or settings.google.client_id) and settings.server.public_url == Settings().server.public_url:
         warnings.append("server.public_url is not set: people who sign in are led to this machine itself")
+    can_sign_in = settings.mail.host or settings.mail.folder or settings.google.client_id
+    if settings.sign_in.operators and not can_sign_in:
+        warnings.append("sign_in.operators names somebody, but nobody can sign in: neither mail nor google is set up")
     if settings.server.workers > 1 and not settings.storage.redis and any(settings.limits.model_dump().values()):
         workers = settings.server.workers
         warnings.append(

@@ -22,7 +22,14 @@ from billing.money import UNITS_PER_USD
 from console.post_office import LINK_PATH, SIGN_IN_PATH
 from providers.catalogue import Catalogue, build, load_shipped
 from proxy.app import Gateway
-from proxy.settings import MailSettings, SecuritySettings, ServerSettings, Settings, StorageSettings
+from proxy.settings import (
+    MailSettings,
+    SecuritySettings,
+    ServerSettings,
+    Settings,
+    SignInSettings,
+    StorageSettings,
+)
 from simulator.facts import KEYS, base_url
 from simulator.server import DEMO_SETTINGS
 from simulator.server import start as start_simulator
@@ -137,13 +144,14 @@ def _say(text: str) -> None:
 
 
 def demo_settings(folder: Path, port: int, admin_port: int) -> Settings:
-    """The default settings, with a database in ``folder`` and a secret key of their own."""
+    """The default settings, with a database in ``folder``, a secret key of their own, and the demo's account as operator."""
     return Settings(
         server=ServerSettings(
             listen=f"{HOST}:{port}", admin_listen=f"{HOST}:{admin_port}", public_url=f"http://{HOST}:{port}"
         ),
         storage=StorageSettings(database=f"sqlite:///{folder / 'find-token.db'}"),
         mail=MailSettings(folder=str(folder / "mails")),
+        sign_in=SignInSettings(operators=(EMAIL,)),
         security=SecuritySettings.model_validate({"secret_key": base64.b64encode(secrets.token_bytes(32)).decode()}),
     )
 

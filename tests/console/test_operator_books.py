@@ -39,7 +39,15 @@ async def test_what_the_books_say(gateway: Gateway) -> None:
     report = await books.report(ReportRange.model_validate({"from": today, "to": today, "by": "model"}))
     attempts = await books.attempts_today()
     attention = await books.attention()
+    late = OperatorBooks(
+        database,
+        SlowReads(database, patience_seconds=0),
+        parts.catalogue,
+        parts.key_prefix,
+        parts.expiry_and_refund_days,
+    )
 
+    assert (None, None) == ((await late.attention())["report"], await late.attempts_today())
     assert gateway.account_id == listed["id"]
     assert listed == account["account"]
     assert [row.to_json()] == account["calls"]
@@ -49,6 +57,7 @@ async def test_what_the_books_say(gateway: Gateway) -> None:
     assert {"promotion", "usage", "fee"} == {entry["kind"] for entry in entries[0]}
     assert ("ada@example.com", row.to_json()["cost"]) == (receipt["email"], receipt["paid"])
     assert {**report_as_json(made, ("model",)), "from": today, "to": today} == report
+    assert attempts is not None
     assert 1 == attempts["alpha", "standard-upstream"].attempts
     assert (3, 1, "a row disagrees") == tuple(
         attention["audit"][name] for name in ("days", "disagreements", "sentence")

@@ -436,3 +436,12 @@ def test_a_variable_elsewhere_that_is_not_set_is_pointed_out(folder: Path) -> No
     """Also where emptiness switches nothing off."""
     catalogue = CATALOGUE.replace("context", 'description = "Runs in ${PLACE}"\ncontext')
     assert "PLACE is not set: models.deepseek-chat.description lacks it" in warnings_of(catalogue=catalogue)
+
+
+def test_operators_who_cannot_sign_in_are_told() -> None:
+    """Where there is neither mail nor Google; with either nothing is said."""
+    operators = '[sign_in]\noperators = ["grace@example.com"]\n'
+
+    assert any(warning.startswith("sign_in.operators") for warning in warnings_of(operators))
+    for way in ('[mail]\nfolder = "mails"\n', '[google]\nclient_id = "us"\nclient_secret = "x"\n'):
+        assert not any(warning.startswith("sign_in.operators") for warning in warnings_of(operators + way))

@@ -43,7 +43,7 @@ class OverviewPages:
         """Every upstream: its circuit and times as this process sees them, its attempts and cost of today by the books."""
         sums, catalogue = await self._books.attempts_today(), self._market.catalogue()
         providers = {
-            name: [(line, _shown(sums.get((name, line.name), _NOTHING))) for line in lines]
+            name: [(line, None if sums is None else _shown(sums.get((name, line.name), _NOTHING))) for line in lines]
             for name, lines in upstream_lines(self._market).items()
         }
         return await self._shower.show(

@@ -36,14 +36,14 @@ async def test_what_needs_attention(office: Office) -> None:
 
     shown = text_of(reply)
     assert "Audit never" in never
-    assert "Tickets 1 wait for an answer" in shown
+    assert "Tickets 1 waits for an answer" in shown
     assert "Where <b>is</b> it?" in shown
     assert "Providers 1 of 4 upstreams fail" in shown
     assert "beta alternative-upstream down" in shown
-    assert "Held $2.50 for 1 calls under way" in shown
-    assert "1 are past their deadline" in shown
+    assert "Held $2.50 for 1 call under way" in shown
+    assert "1 past the deadline" in shown
     assert "8 days ago: run find-token audit again" in shown
-    assert "from 1 calls" in shown
+    assert "from 1 call," in shown
     assert "req_held m $2.50" in account
     assert "account acct_1: the balance is <wrong>" in disagreeing
     lines = text_of(providers)
