@@ -438,7 +438,7 @@ def test_a_variable_elsewhere_that_is_not_set_is_pointed_out(folder: Path) -> No
     assert "PLACE is not set: models.deepseek-chat.description lacks it" in warnings_of(catalogue=catalogue)
 
 
-def test_operators_who_cannot_sign_in_are_told() -> None:
+def test_operators_who_cannot_sign_in_are_told(folder: Path) -> None:
     """Where there is neither mail nor Google; with either nothing is said."""
     operators = '[sign_in]\noperators = ["grace@example.com"]\n'
 
