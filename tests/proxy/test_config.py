@@ -375,7 +375,7 @@ def test_whatever_is_written_gives_settings_or_faults_and_no_secret(lines: list[
 # --- warnings ---
 
 
-def test_several_workers_without_redis_are_pointed_out() -> None:
+def test_several_workers_without_redis_are_pointed_out(folder: Path) -> None:
     """Each keeps limits by itself; one worker, a Redis, or no limit at all is no reason to speak."""
     several, redis = "[server]\nworkers = 4\n", '[storage]\nredis = "redis://127.0.0.1/0"\n'
     without_limits = "[limits]\nrequests_per_minute = 0\n"
