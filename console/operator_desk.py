@@ -1,8 +1,8 @@
 """What operators do from their pages, each thing by the function that the command uses, and each once, however often it is sent.
 
 A form that gives or publishes carries an id that was made with it: what is written under it is written once. An answer to a
-ticket says how many answers its writer had seen. Every act is a line of the log: who did what to whom, by ids; never a text that
-somebody wrote.
+ticket says how many answers its writer had seen. Every act is one line of the log: who did what to whom, by ids; never a text
+that somebody wrote. Jobs tell beside their result whether anything was done now.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from storage.entries import find_entry
 from storage.expiry import reactivate
 from storage.postings import Balance, find_balance
 from storage.promotions import find_lapses, give_promotion
-from storage.tickets import NotAnswered, Ticket, UnknownTicket, answer_seen_ticket, close_ticket
+from storage.tickets import NotAnswered, Ticket, answer_seen_ticket, close_ticket, find_ticket
 
 logger = logging.getLogger("find-token.operators")
 
@@ -92,35 +92,43 @@ class OperatorDesk:
             raise nothing_here()
         if isinstance(done, str):
             raise Refusal("idempotency_conflict", done)
-        _told(operator, "credited", account_id, f"{format_usd(wish.amount)} USD as {wish.id}")
-        return done
+        balance, now = done
+        if now:
+            _told(operator, "credited", account_id, f"{format_usd(wish.amount)} USD as {wish.id}")
+        return balance
 
     async def set_active(self, operator: Operator, account_id: str, *, active: bool) -> Account:
         """Deactivate an account or make it active again; one that is so already stays as it is."""
         if account_id == operator.account_id:
             raise invalid(None, "this is the account that you are signed in with")
         job = _reactivate if active else _deactivate
-        found = await self._database.run(job, account_id, operator.email, key=account_id)
-        if found is None:
+        done = await self._database.run(job, account_id, operator.email, key=account_id)
+        if done is None:
             raise nothing_here()
-        _told(operator, "reactivated" if active else "deactivated", account_id)
-        return found
+        account, now = done
+        if now:
+            _told(operator, "reactivated" if active else "deactivated", account_id)
+        return account
 
     async def publish(self, operator: Operator, wish: NewAnnouncement) -> Announcement:
         """Publish an announcement, once under its id."""
-        made = await self._database.run(_publish, wish)
-        if isinstance(made, str):
-            raise invalid("until", made)
+        done = await self._database.run(_publish, wish)
+        if isinstance(done, str):
+            raise invalid("until", done)
+        made, now = done
         if (made.severity, made.title, made.text) != (wish.severity, wish.title, wish.text or ""):
             raise Refusal("idempotency_conflict", _OTHERWISE)
-        _told(operator, "published", made.id)
+        if now:
+            _told(operator, "published", made.id)
         return made
 
     async def withdraw(self, operator: Operator, announcement_id: str) -> None:
         """Show an announcement no longer."""
-        if not await self._database.run(_withdraw, announcement_id):
+        now = await self._database.run(_withdraw, announcement_id)
+        if now is None:
             raise nothing_here()
-        _told(operator, "withdrew", announcement_id)
+        if now:
+            _told(operator, "withdrew", announcement_id)
 
     async def answer(self, operator: Operator, ticket_id: str, wish: NewAnswer) -> None:
         """Answer a ticket; a mail tells its owner."""
@@ -129,20 +137,23 @@ class OperatorDesk:
             raise nothing_here()
         if isinstance(done, NotAnswered):
             raise Refusal("idempotency_conflict", str(done))
-        _told(operator, "answered", ticket_id)
+        if done[1]:
+            _told(operator, "answered", ticket_id)
 
     async def close(self, operator: Operator, ticket_id: str) -> None:
         """Nothing more is to be done about a ticket."""
-        if not await self._database.run(_close, ticket_id):
+        now = await self._database.run(_close, ticket_id)
+        if now is None:
             raise nothing_here()
-        _told(operator, "closed", ticket_id)
+        if now:
+            _told(operator, "closed", ticket_id)
 
 
 def _told(operator: Operator, did: str, what: str, more: str = "") -> None:
     logger.info("operator %s %s %s%s", operator.account_id, did, what, f": {more}" if more else "")
 
 
-def _give(connection: Connection, wish: NewCredit, account_id: str, reason: str) -> Balance | str | None:
+def _give(connection: Connection, wish: NewCredit, account_id: str, reason: str) -> tuple[Balance, bool] | str | None:
     """The balance after it; a sentence where the id was used for something else, None where there is no such account."""
     connection.lock_accounts([account_id])
     if not can_be_stored(account_id) or find_account(connection, account_id) is None:
@@ -153,51 +164,57 @@ def _give(connection: Connection, wish: NewCredit, account_id: str, reason: str)
         lapses = find_lapses(connection, account_id).get(entry_id)
         before = (posted.credit, posted.amount, posted.reason, lapses)
         same = before == (f"customer:{account_id}", wish.amount, reason, wish.expires)
-        return find_balance(connection, account_id) if same else _OTHERWISE
-    return give_promotion(connection, entry_id, account_id, wish.amount, reason, connection.now(), wish.expires)
+        return (find_balance(connection, account_id), False) if same else _OTHERWISE
+    now = connection.now()
+    return give_promotion(connection, entry_id, account_id, wish.amount, reason, now, wish.expires), True
 
 
-def _deactivate(connection: Connection, account_id: str, by: str) -> Account | None:
+def _deactivate(connection: Connection, account_id: str, by: str) -> tuple[Account, bool] | None:
     found = find_account(connection, account_id) if can_be_stored(account_id) else None
     if found is None or found.status == "deactivated":
-        return found
-    return set_status(connection, account_id, "deactivated", by)
+        return None if found is None else (found, False)
+    return set_status(connection, account_id, "deactivated", by), True
 
 
-def _reactivate(connection: Connection, account_id: str, _by: str) -> Account | None:
+def _reactivate(connection: Connection, account_id: str, _by: str) -> tuple[Account, bool] | None:
     found = find_account(connection, account_id) if can_be_stored(account_id) else None
     if found is None or found.status == "active":
-        return found
+        return None if found is None else (found, False)
     reactivate(connection, account_id, connection.now())
-    return find_account(connection, account_id)
+    found = find_account(connection, account_id)
+    assert found is not None, "accounts are never deleted"
+    return found, True
 
 
-def _publish(connection: Connection, wish: NewAnnouncement) -> Announcement | str:
+def _publish(connection: Connection, wish: NewAnnouncement) -> tuple[Announcement, bool] | str:
     now = connection.now()
     starts = now if wish.from_ is None else wish.from_
     if wish.until is not None and wish.until <= max(starts, now):
         return "until: expected an instant that is to come, after the beginning"
     text = wish.text or ""
-    return publish_announcement(connection, wish.severity, wish.title, text, starts, wish.until, now, wish.id)
+    made = publish_announcement(connection, wish.severity, wish.title, text, starts, wish.until, now, wish.id)
+    return made, made.created == now
 
 
-def _withdraw(connection: Connection, announcement_id: str) -> bool:
+def _withdraw(connection: Connection, announcement_id: str) -> bool | None:
+    now = connection.now()
     try:
-        withdraw_announcement(connection, announcement_id, connection.now())
+        return withdraw_announcement(connection, announcement_id, now).withdrawn == now
     except UnknownAnnouncement:
-        return False
-    return True
+        return None
 
 
-def _answer(connection: Connection, ticket_id: str, text: str, seen: int) -> Ticket | NotAnswered | None:
-    return answer_seen_ticket(connection, ticket_id, text, seen, connection.now())
+def _answer(connection: Connection, ticket_id: str, text: str, seen: int) -> tuple[Ticket, bool] | NotAnswered | None:
+    now = connection.now()
+    done = answer_seen_ticket(connection, ticket_id, text, seen, now)
+    return (done, done.changed == now) if isinstance(done, Ticket) else done
 
 
-def _close(connection: Connection, ticket_id: str) -> bool:
-    try:
-        close_ticket(connection, ticket_id, connection.now())
-    except UnknownTicket:
-        return False
+def _close(connection: Connection, ticket_id: str) -> bool | None:
+    found = find_ticket(connection, ticket_id)
+    if found is None or found.status == "closed":
+        return None if found is None else False
+    close_ticket(connection, ticket_id, connection.now())
     return True
 
 

@@ -7,9 +7,10 @@ loaded again and again reads nothing again.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from middlewares.errors import Refusal
 from storage.database import Database
@@ -66,11 +67,35 @@ class SlowReads:
 
     async def _take_turn(self, query: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         async with self._one_at_a_time:
-            return await asyncio.to_thread(self._run, query, arguments)
+            return await self._begin(query, arguments)
 
-    def _run(self, query: Callable[..., T], arguments: tuple[Any, ...]) -> T:
-        with self._database.session(snapshot=True) as connection:
-            return query(connection, *arguments)
+    def _begin(self, query: Callable[..., T], arguments: tuple[Any, ...]) -> asyncio.Future[T]:
+        """Read in a thread that a process does not wait for when it ends."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def tell(outcome: T | None, error: Exception | None) -> None:
+            if future.cancelled():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(cast("T", outcome))
+
+        def run() -> None:
+            outcome, error = None, None
+            try:
+                with self._database.session(snapshot=True) as connection:
+                    outcome = query(connection, *arguments)
+            except Exception as raised:  # noqa: BLE001 - whatever it is, whoever waits is told
+                error = raised
+            try:
+                loop.call_soon_threadsafe(tell, outcome, error)
+            except RuntimeError:
+                pass  # The process is ending, and nobody waits any more.
+
+        threading.Thread(target=run, name="slow-reader", daemon=True).start()
+        return future
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
