@@ -6,7 +6,7 @@ from typing import Any
 
 from peewee import BigIntegerField, IntegerField, Model, TextField
 
-from storage.database import table_options
+from storage.declarations import table_options
 
 
 class LastAudit(Model):
