@@ -162,6 +162,9 @@ async def test_a_newcomer_signs_in_by_the_link_that_was_printed() -> None:
             ):
                 assert [expected, expected] == [seen.status, done.status]
                 pages.append(await done.text())
+        async with client.get(f"{demo.console_url}operator/accounts") as operator:
+            assert 200 == operator.status
+            assert "demo@example.com" in await operator.text()
     assert "$10.00" in pages[0]
     assert "demo@example.com" in pages[0]
 

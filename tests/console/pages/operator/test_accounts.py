@@ -8,6 +8,7 @@ import re
 from console.pages.showing import DONE
 from storage.accounts import create_account
 from storage.audit import audit
+from storage.keys import create_key
 from tests.console.pages.parts import faults_of
 from tests.console.pages.test_public import text_of
 from tests.operating import OPERATOR, Office, hidden
@@ -83,6 +84,7 @@ async def test_accounts_are_found(office: Office) -> None:
     with office.gateway.database.session() as connection:
         for number in range(26):
             create_account(connection, f"person{number:02}@example.com")
+        create_key(connection, office.gateway.account_id, "<script>alert(1)</script>", "sk-ft_")
     account = f"/operator/accounts/{office.gateway.account_id}"
 
     first = await office.grace.get("/operator/accounts?q=PERSON")
@@ -97,7 +99,8 @@ async def test_accounts_are_found(office: Office) -> None:
 
     assert [25, 1] == [len(re.findall(rb">person\d\d@", reply.body)) for reply in (first, second)]
     assert account.encode() in by_id.body
-    assert b"<script" not in odd.body
+    assert b"<script" not in odd.body + page.body
+    assert "<script>alert(1)</script>" in text_of(page)
     assert office.gateway.key[-4:] in text_of(page)
     assert office.gateway.key.encode() not in page.body
     assert office.gateway.key[:-4].encode() not in page.body
