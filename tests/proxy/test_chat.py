@@ -304,10 +304,10 @@ async def test_a_plain_answer_at_the_very_end_of_its_time(
     streamed: bool, start_gateway: Any, alpha: RawUpstream
 ) -> None:
     """What has come whole when the time is up is delivered and charged, or it is too late and free; never one of each."""
-    limits = {"timeout_seconds": 0.3, "first_content_timeout_seconds": 0.3, "retries": 0}
+    limits = {"timeout_seconds": 0.6, "first_content_timeout_seconds": 0.6, "retries": 0}
     gateway: Gateway = await start_gateway(routing=limits, providers={"alpha": {"stream_mode": "simulated"}})
     whole = http(completion())
-    for number, late in enumerate((0.28, 0.295, 0.3, 0.305, 0.32, 0.6), 1):
+    for number, late in enumerate((0.58, 0.595, 0.6, 0.605, 0.9), 1):
         alpha.next([whole[:100], late, whole[100:]])
         reply = await gateway.chat(model="lonely", stream=streamed)
         row = (await gateway.settled(number))[-1]
