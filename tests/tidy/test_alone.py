@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ALONE = """
 import importlib, importlib.metadata, importlib.resources, os, sys, traceback
 import aiohttp.web, aiosmtplib, click, cryptography.hazmat.primitives.ciphers.aead, jinja2, joserfc.jwk, joserfc.jwt
@@ -56,6 +58,7 @@ def import_alone(folder: Path, packages: tuple[str, ...], modules: list[str]) ->
     )
 
 
+@pytest.mark.timeout(300)
 def test_every_module_can_be_imported_alone(root: Path, packages: tuple[str, ...], sources: tuple[Path, ...]) -> None:
     """In any order, by anybody, without a warning."""
     modules = [
