@@ -109,6 +109,7 @@ def budget(
             if goes_on:
                 # The call comes again as a standard one, whose hold and settlement are those of the whole call.
                 await _release(call.request_id, str(call.account_id), ledger)
+                call.hold = None
             else:
                 try:
                     await _close(call, request.path, status, ledger, instruments)

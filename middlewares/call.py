@@ -133,6 +133,7 @@ WRITERS: Final[dict[str, tuple[str, ...]]] = {
     "offer": ("correlate", "routing"),
     "mode": ("correlate", "byok"),
     "shown": ("correlate", "headers"),
+    "extra_headers": ("correlate", "extending"),
     "started_at": ("observe",),
     "started": ("observe",),
     "account_id": ("observe", "auth"),
@@ -140,7 +141,7 @@ WRITERS: Final[dict[str, tuple[str, ...]]] = {
     "key": ("auth",),
     "limit_state": ("correlate", "rate_limit", "limits"),
     "limited": ("correlate", "rate_limit"),
-    "request": ("body",),
+    "request": ("body", "extending"),
     "options": ("body",),
     "model": ("body",),
     "streamed": ("body",),
@@ -155,7 +156,7 @@ WRITERS: Final[dict[str, tuple[str, ...]]] = {
     "attempt_until": ("routing",),
     "key_number": ("routing",),
     "pricing": ("metering",),
-    "answer": ("correlate", "metering"),
+    "answer": ("correlate", "routing", "metering"),
     "bill": ("correlate", "metering"),
     "charge": ("metering",),
     "absorbed": ("metering",),
@@ -198,6 +199,8 @@ class Call:
     """standard or byok; None until decided."""
     shown: bool
     """Whether the answer's headers tell mode, cost, provider and so on."""
+    extra_headers: tuple[tuple[str, str], ...]
+    """What middlewares of installed packages let the answer's headers tell."""
     started_at: datetime
     """When the call came in, UTC: the instant whose prices count."""
     started: float

@@ -57,6 +57,7 @@ def new_call() -> Call:
     call.offer = None
     call.mode = None
     call.shown = False
+    call.extra_headers = ()
     call.limit_state = None
     call.limited = ()
     call.answer = None

@@ -90,6 +90,8 @@ def headers_of_calls(prefix: str) -> HeadersOf:
             fields += [(provider, call.offer.provider_name), (model, call.offer.model.id), (attempts, str(tried))]
             if call.max_tokens_clamp is not None:
                 fields.append((max_tokens, str(call.max_tokens_clamp)))
+        if call.extra_headers:
+            fields += call.extra_headers
         return fields
 
     return headers_of

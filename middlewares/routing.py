@@ -253,6 +253,8 @@ class _Route:
             until = min(until, started + own)
         call.offer = offer
         call.attempt_until = until
+        if call.attempts:
+            call.answer = None  # The last attempt's: what fails before this one has its own must not be told of that.
         keys = offer.upstream.provider.keys
         call.key_number = 0
         if len(keys) > 1 and call.mode != BYOK:

@@ -1,4 +1,4 @@
-"""Composes the gateway: the only file that knows every part. The chain stands here, with a reason for each place."""
+"""Composes the gateway: the only file that knows every part."""
 
 from __future__ import annotations
 
@@ -36,10 +36,12 @@ from providers.experience import Experience
 from providers.health import Health
 from providers.prompt_caches import PromptCaches
 from providers.transport import PooledTransport
+from proxy.chain import AROUND_ALL, CHAIN, arranged
 from proxy.chat import chat
 from proxy.config import Loaded
 from proxy.embeddings import embeddings
 from proxy.endpoints import list_endpoints
+from proxy.extensions import make_extensions
 from proxy.free_probes import free_probes
 from proxy.front import Front
 from proxy.listening import listen
@@ -73,25 +75,6 @@ from storage.sealing import Sealer
 from storage.shared_limits import open_limits
 
 logger = logging.getLogger("find-token.app")
-
-CHAIN: Final = (
-    "errors",  # outermost: whatever comes back up becomes an answer
-    "correlate",  # an id before anything can go wrong
-    "overload",  # who cannot be served is told so at once
-    "observe",  # the clock, and the count when all is over
-    "auth",  # nobody unknown costs more than a look at a key
-    "rate_limit",  # refused before a body is read
-    "body",  # what is asked
-    "idempotency",  # what was asked before is not asked again; from here on a call may run apart from its caller
-    "token_limit",  # how much of it: known only now
-    "byok",  # who pays, and with which key
-    "budget",  # hold and settle: outside routing, because they happen once
-    "routing",  # one candidate after another
-    "metering",  # inside routing: each attempt has its own price and bill
-    "headers",  # innermost: an attempt is under way
-)
-
-AROUND_ALL: Final = ("errors", "correlate")
 
 BASES: Final = ("/v1", "/api/v1")
 """The second is for people who come from OpenRouter."""
@@ -164,6 +147,7 @@ class Gateway:
         self._runners: list[web.AppRunner] = []
         self._headers_of = headers_of_calls(settings.security.header_prefix)
         self._shortcut: Shortcut | None = None
+        self._extensions = make_extensions(settings.middlewares, settings.extensions)
         self.reloading: Reloading | None = None
         """How other settings come in force, where there are files to take them from."""
         self._stopping = False
@@ -274,6 +258,7 @@ class Gateway:
 
     def apply(self, loaded: Loaded) -> None:
         """Put other settings and another catalogue in force; calls under way keep theirs."""
+        self._extensions = make_extensions(loaded.settings.middlewares, loaded.settings.extensions)
         self._settings, self._catalogue = loaded.settings, loaded.catalogue
         self._expiry = Expiry(self._database, loaded.settings.billing.credit_expiry_days)
         self._runs.away_seconds = loaded.settings.routing.reconnect_seconds
@@ -318,7 +303,7 @@ class Gateway:
         )
 
     def _call_chain(self) -> dict[str, Middleware]:
-        """What happens to calls that cost money, by name, in the order of CHAIN; its first two stand around every route."""
+        """What happens to calls that cost money, by name and in order; AROUND_ALL stand around every route."""
         settings, instruments = self._settings, self._instruments
         self._overload.allow(settings.server.max_calls, settings.server.overload_lag_seconds)
         links = [
@@ -340,7 +325,8 @@ class Gateway:
             metering(*fees_of(settings)),
             headers(),
         ]
-        return dict(zip((name for name in CHAIN if name not in AROUND_ALL), links, strict=True))
+        named = dict(zip((name for name in CHAIN if name not in AROUND_ALL), links, strict=True)) | self._extensions
+        return {name: named[name] for name in arranged(settings.middlewares) if name not in AROUND_ALL}
 
     async def _listen(
         self, application: web.Application, address: str, *, share_port: bool = False, front: Front | None = None

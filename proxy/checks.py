@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Annotated, Final
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from proxy.faults import did_you_mean
+from proxy.extensions import check_names
 from storage.accounts import is_mailable
 from storage.database import open_database
 from storage.sealing import Sealer
 from storage.shared_limits import check_address
-
-MIDDLEWARES: Final = ("auth", "rate_limit", "byok", "budget", "routing", "metering", "headers")
-"""The chain in its only order: each needs what those before it have decided."""
 
 
 def parse_listen(listen: str) -> tuple[str, int]:
@@ -96,20 +93,6 @@ def _check_title(value: str) -> str:
     return value
 
 
-def _check_chain(value: tuple[str, ...]) -> tuple[str, ...]:
-    for name in value:
-        if name not in MIDDLEWARES:
-            raise ValueError(f"expected only known middlewares, found {name!r}" + did_you_mean(name, MIDDLEWARES))
-    if missing := [name for name in MIDDLEWARES if name not in value]:
-        raise ValueError(f"expected all of {', '.join(MIDDLEWARES)}, but {', '.join(missing)} is missing")
-    if len(set(value)) < len(value):
-        raise ValueError("expected every middleware once")
-    if value != MIDDLEWARES:
-        before, after = next((b, a) for b, a in zip(MIDDLEWARES, value, strict=True) if b != a)
-        raise ValueError(f"expected {before!r} before {after!r}: the order is {', '.join(MIDDLEWARES)}")
-    return value
-
-
 Whole = Annotated[int, BeforeValidator(_refuse_bool)]
 Seconds = Annotated[float, BeforeValidator(_refuse_bool), Field(gt=0, le=86_400)]
 Wait = Annotated[float, BeforeValidator(_refuse_bool), Field(ge=0, le=3_600)]
@@ -124,4 +107,4 @@ KeyPrefix = Annotated[str, AfterValidator(_check_key_prefix)]
 HeaderPrefix = Annotated[str, AfterValidator(_check_header_prefix)]
 MailAddress = Annotated[str, AfterValidator(_check_mail_address)]
 Title = Annotated[str, AfterValidator(_check_title)]
-Chain = Annotated[tuple[str, ...], AfterValidator(_check_chain)]
+Chain = Annotated[tuple[str, ...], AfterValidator(check_names)]

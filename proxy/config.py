@@ -18,6 +18,7 @@ import pydantic
 
 from providers.catalogue import Catalogue, CatalogueFaults, CatalogueFile, build, reference_faults
 from proxy.documents import Document
+from proxy.extensions import try_extensions
 from proxy.faults import ConfigurationFaults, Fault, dotted, explain
 from proxy.settings import Section, Settings
 from proxy.toml_places import Place
@@ -100,6 +101,7 @@ def _settings(document: Document, folder: Path, faults: list[Fault]) -> Settings
         found = explain(error, Settings, document.data, document.shown_instead())
         faults.extend(document.fault(place, sentence) for place, sentence in found.items())
         return None
+    faults.extend(document.fault(*found) for found in try_extensions(settings.middlewares, settings.extensions)[1])
     database = settings.storage.database
     if not (match := re.fullmatch(r"sqlite:///([^/].*)", database)):
         return settings

@@ -91,6 +91,8 @@ def _default(field: FieldInfo) -> str:
 def _toml(value: object) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if value == {}:
+        return "{}"
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     if isinstance(value, str):

@@ -52,6 +52,7 @@ _HIDDEN: Final = (
     "stripe.webhook_secret",
     "mail.password",
     "google.client_secret",
+    "extensions",
 )
 """What may hold a secret and is never shown."""
 
@@ -81,11 +82,11 @@ class Reloading:
                 # Reading and checking takes longer than a call may wait, so it is done in a thread.
                 loaded = await asyncio.to_thread(load, self._path)
                 _refuse_what_cannot_be(self._path, self._loaded, loaded)
+                self._apply(loaded)
             except ConfigurationFaults as error:
                 self._instruments.config_reloaded(good=False)
                 logger.error("the new configuration is not taken, the old one stays: %s", error)
                 raise
-            self._apply(loaded)
             self._loaded = loaded
             self._instruments.config_reloaded(good=True)
             logger.info("a new configuration is in force")

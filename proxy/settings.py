@@ -7,13 +7,13 @@ of proxy/config.py.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 import pydantic
 from pydantic import Field, SecretStr
 
+from proxy.chain import MIDDLEWARES
 from proxy.checks import (
-    MIDDLEWARES,
     Chain,
     DatabaseUrl,
     Dollars,
@@ -343,6 +343,10 @@ class Settings(Section):
     )
     middlewares: Chain = Field(
         default=MIDDLEWARES, description="What happens to a call, in order; the order is checked."
+    )
+    extensions: dict[str, dict[str, Any]] = Field(
+        default={},
+        description="What middlewares that installed packages add are set to: a table for each, by its name.",
     )
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()

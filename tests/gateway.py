@@ -396,7 +396,11 @@ async def serving(application: web.Application) -> AsyncIterator[str]:
 def quick_settings(database_url: str, **sections: Mapping[str, Any]) -> Settings:
     """QUICK with ``sections`` laid over it."""
     names = QUICK.keys() | sections.keys()
-    merged: dict[str, Any] = {name: {**QUICK.get(name, {}), **sections.get(name, {})} for name in names}
+    merged: dict[str, Any] = {
+        name: {**QUICK.get(name, {}), **sections.get(name, {})} for name in names - {"middlewares"}
+    }
+    if "middlewares" in sections:
+        merged["middlewares"] = sections["middlewares"]
     merged["storage"] = {"database": database_url, **sections.get("storage", {})}
     return Settings.model_validate(merged)
 

@@ -9,8 +9,8 @@ import pydantic
 import pytest
 from pydantic import SecretStr, TypeAdapter
 
+from proxy.chain import MIDDLEWARES
 from proxy.checks import (
-    MIDDLEWARES,
     Chain,
     DatabaseUrl,
     Dollars,

@@ -208,7 +208,10 @@ FAULTS = [
     ("[routing]\nfailover = 'patent'", "2: routing.failover: expected 'auto' or 'patient', found 'patent'"),
     (
         'middlewares = ["auth", "budgt"]',
-        "1: middlewares: expected only known middlewares, found 'budgt', did you mean 'budget'?",
+        (
+            "1: middlewares: expected only known middlewares, found 'budgt', did you mean 'budget'? "
+            "Installed packages add none."
+        ),
     ),
     (
         'middlewares = ["auth", "byok", "budget", "routing", "metering", "headers"]',

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from providers.catalogue import build, load_shipped
-from proxy.app import CHAIN, Gateway
+from proxy.app import Gateway
+from proxy.chain import CHAIN
 from proxy.settings import Settings
 from storage.database import open_database
 
@@ -17,6 +18,7 @@ NO_LINKS = (
     "detached",
     "embedding",
     "explaining",
+    "extending",
     "following",
     "options",
     "recording",
@@ -25,8 +27,8 @@ NO_LINKS = (
 )
 """What stands in middlewares/ without being a link of the chain: the facts the links share, the fields `body` reads and what
 it checks of embeddings, the choice that `budget` and quotes make, the words for it, the rows `routing` writes, and what
-`idempotency` stands on: calls that run apart from their callers, and who follows them. Sessions are for people, who make no
-calls."""
+`idempotency` stands on: calls that run apart from their callers, and who follows them; what the authors of further middlewares
+use. Sessions are for people, who make no calls."""
 
 
 def test_the_chain_stands_in_this_order() -> None:
