@@ -71,6 +71,7 @@ mutants: $(installed_for_development) ## mistakes put into the code that counts 
 lock: $(installed_for_development) ## write the locks anew from setup.cfg (UPGRADE=--upgrade for newer versions)
 	@$(compile) --extra build --output-file requirements.lock
 	@$(compile) --extra build --extra dev --output-file requirements-dev.lock
+	@$(compile) --extra build --extra postgres --extra redis --constraint requirements.lock --output-file requirements-image.lock
 
 compile = $(bin)/uv pip compile setup.cfg --quiet --generate-hashes --no-header --universal --python-version 3.11 $(UPGRADE)
 
