@@ -137,6 +137,19 @@ def test_every_link_leads_somewhere(root: Path) -> None:
     assert [] == broken
 
 
+def test_what_the_threat_model_names_is_there(root: Path) -> None:
+    """Every file, and every test by its name: a defence that has gone is not promised any more."""
+    page = (root / "docs" / "threat-model.md").read_text()
+    named = re.findall(r"`((?:[a-z_]+/)+[a-z_0-9]+\.py)(?:::(\w+))?`", page)
+
+    assert len(named) > 50
+    assert [] == [
+        f"{file}::{test}"
+        for file, test in named
+        if not (root / file).is_file() or (test and f"def {test}(" not in (root / file).read_text())
+    ]
+
+
 def test_what_is_not_told_is_seen() -> None:
     """A name inside a longer one does not count."""
     assert ["server.listen", "demo"] == untold(
