@@ -23,6 +23,7 @@ from proxy.command_line import (
     global_options,
     read_instant,
 )
+from proxy.migrate_commands import migrate
 from proxy.opening import account_of, load, open_books, session
 from proxy.price_commands import prices, receipt
 from proxy.recharge_commands import recharges
@@ -147,18 +148,6 @@ def check(context: click.Context, options: Options) -> None:
 
 @main.command()
 @click.pass_obj
-def migrate(options: Options) -> None:
-    """Bring the database's schema up to date."""
-    from storage.database import open_database
-    from storage.migrating import migrate as apply
-
-    applied = apply(open_database(load(options).settings.storage.database))
-    text = "\n".join(f"applied {name}" for name in applied) or "the schema is up to date"
-    answer_with(options, {"applied": applied}, text)
-
-
-@main.command()
-@click.pass_obj
 @click.pass_context
 def audit(context: click.Context, options: Options) -> None:
     """Prove the books: every balance is the sum of its entries. Exits 1 and names what disagrees."""
@@ -197,6 +186,7 @@ def _record_audit(database: Database, sentences: list[str]) -> str:
     return ""
 
 
+main.add_command(migrate)
 main.add_command(report)
 main.add_command(status)
 main.add_command(receipt)

@@ -22,8 +22,18 @@ COLUMNS = (
 )
 
 
+LOSES = {"call": ""}
+"""What taking this back would lose: tables, and which of their rows count. Their receipts could not be computed again."""
+
+
 def up(_migrator: Any, db: Any) -> None:
     """Add the columns, with defaults, so that a release that does not know them goes on working."""
     kinds = column_kinds(db)
     for table, name, kind in COLUMNS:
         db.execute_sql(f"ALTER TABLE {table} ADD COLUMN {name} {kind.format(**kinds)}")
+
+
+def down(_migrator: Any, db: Any) -> None:
+    """Drop the columns."""
+    for table, name, _ in reversed(COLUMNS):
+        db.execute_sql(f"ALTER TABLE {table} DROP COLUMN {name}")

@@ -22,6 +22,10 @@ class Notice(Model):
         primary_key = CompositeKey("account_id", "kind", "expires_on")
 
 
+LOSES = {"notice": ""}
+"""What taking this back would lose: tables, and which of their rows count."""
+
+
 def up(_migrator: Any, db: Any) -> None:
     """Create the table and the index; a call's entries are not in it, so calls cost nothing more."""
     with db.bind_ctx([Notice]):
@@ -29,3 +33,9 @@ def up(_migrator: Any, db: Any) -> None:
             setattr(Notice._meta, option, value)
         Notice.create_table()
     db.execute_sql("CREATE INDEX entry_correction ON entry (debit, created) WHERE substr(credit, 1, 8) <> 'revenue:'")
+
+
+def down(_migrator: Any, db: Any) -> None:
+    """Drop both."""
+    db.execute_sql("DROP INDEX entry_correction")
+    db.execute_sql("DROP TABLE notice")

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
+LOSES: dict[str, str] = {}
+"""An index holds nothing of its own."""
+
 
 def up(_migrator: Any, db: Any) -> None:
     """Add the index."""
     db.execute_sql("CREATE INDEX entry_adjustment ON entry (reference) WHERE kind = 'adjustment'")
+
+
+def down(_migrator: Any, db: Any) -> None:
+    """Drop the index."""
+    db.execute_sql("DROP INDEX entry_adjustment")

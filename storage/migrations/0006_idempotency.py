@@ -26,9 +26,18 @@ class Idempotency(Model):
         indexes = ((("created",), False),)
 
 
+LOSES = {"idempotency": ""}
+"""What taking this back would lose: tables, and which of their rows count."""
+
+
 def up(_migrator: Any, db: Any) -> None:
     """Create the table; calls without the header never touch it."""
     with db.bind_ctx([Idempotency]):
         for option, value in table_options(db).items():
             setattr(Idempotency._meta, option, value)
         Idempotency.create_table()
+
+
+def down(_migrator: Any, db: Any) -> None:
+    """Drop the table."""
+    db.execute_sql("DROP TABLE idempotency")

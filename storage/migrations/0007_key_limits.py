@@ -32,6 +32,13 @@ class KeySpending(Model):
         primary_key = CompositeKey("key_id", "period")
 
 
+LOSES = {
+    "api_key": "tokens_per_minute IS NOT NULL OR concurrent_requests IS NOT NULL OR last_used IS NOT NULL",
+    "key_spending": "",
+}
+"""What taking this back would lose: tables, and which of their rows count."""
+
+
 def up(_migrator: Any, db: Any) -> None:
     """Add the columns and the table of counters."""
     kinds = column_kinds(db)
@@ -41,3 +48,10 @@ def up(_migrator: Any, db: Any) -> None:
         for option, value in table_options(db).items():
             setattr(KeySpending._meta, option, value)
         KeySpending.create_table()
+
+
+def down(_migrator: Any, db: Any) -> None:
+    """Drop the table of counters and the columns."""
+    db.execute_sql("DROP TABLE key_spending")
+    for table, name, _ in reversed(COLUMNS):
+        db.execute_sql(f"ALTER TABLE {table} DROP COLUMN {name}")

@@ -79,6 +79,10 @@ class StripeEvent(Model):
         table_name = "stripe_event"
 
 
+LOSES = {"recharge": "", "payment": "", "refund": "", "dispute": "", "stripe_event": ""}
+"""What taking this back would lose: tables, and which of their rows count."""
+
+
 def up(_migrator: Any, db: Any) -> None:
     """Create the tables."""
     tables = (Recharge, Payment, Refund, Dispute, StripeEvent)
@@ -87,3 +91,9 @@ def up(_migrator: Any, db: Any) -> None:
             for option, value in table_options(db).items():
                 setattr(table._meta, option, value)
             table.create_table()
+
+
+def down(_migrator: Any, db: Any) -> None:
+    """Drop the tables."""
+    for table in reversed(list(LOSES)):
+        db.execute_sql(f"DROP TABLE {table}")

@@ -58,6 +58,10 @@ class Mail(Model):
         indexes = ((("state", "due"), False), (("created",), False))
 
 
+LOSES = {"sign_in_link": "", "sign_in_address": "", "session": "", "mail": "", "account": "deactivated_by IS NOT NULL"}
+"""What taking this back would lose: tables, and which of their rows count."""
+
+
 def up(_migrator: Any, db: Any) -> None:
     """Create the tables, and the column that tells whose deactivation a sign-in may undo."""
     tables = (SignInLink, SignInAddress, Session, Mail)
@@ -68,3 +72,11 @@ def up(_migrator: Any, db: Any) -> None:
             table.create_table()
     db.execute_sql("ALTER TABLE account ADD COLUMN deactivated_by TEXT")
     db.execute_sql("CREATE INDEX notice_unsent ON notice (due) WHERE sent IS NULL")
+
+
+def down(_migrator: Any, db: Any) -> None:
+    """Drop the index, the column and the tables."""
+    db.execute_sql("DROP INDEX notice_unsent")
+    db.execute_sql("ALTER TABLE account DROP COLUMN deactivated_by")
+    for table in ("mail", "session", "sign_in_address", "sign_in_link"):
+        db.execute_sql(f"DROP TABLE {table}")

@@ -51,6 +51,10 @@ class Announcement(Model):
         indexes = ((("starts", "id"), False),)
 
 
+LOSES = {"ticket": "", "ticket_answer": "", "announcement": ""}
+"""What taking this back would lose: tables, and which of their rows count."""
+
+
 def up(_migrator: Any, db: Any) -> None:
     """Create the tables."""
     tables = (Ticket, TicketAnswer, Announcement)
@@ -59,3 +63,9 @@ def up(_migrator: Any, db: Any) -> None:
             for option, value in table_options(db).items():
                 setattr(table._meta, option, value)
             table.create_table()
+
+
+def down(_migrator: Any, db: Any) -> None:
+    """Drop the tables."""
+    for table in reversed(list(LOSES)):
+        db.execute_sql(f"DROP TABLE {table}")

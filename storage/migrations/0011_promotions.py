@@ -20,9 +20,18 @@ class PromotionLapse(Model):
         table_name = "promotion_lapse"
 
 
+LOSES = {"promotion_lapse": ""}
+"""What taking this back would lose: tables, and which of their rows count."""
+
+
 def up(_migrator: Any, db: Any) -> None:
     """Create the table."""
     with db.bind_ctx([PromotionLapse]):
         for option, value in table_options(db).items():
             setattr(PromotionLapse._meta, option, value)
         PromotionLapse.create_table()
+
+
+def down(_migrator: Any, db: Any) -> None:
+    """Drop the table."""
+    db.execute_sql("DROP TABLE promotion_lapse")

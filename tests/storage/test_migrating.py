@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -9,9 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from storage.database import StorageUnavailable, open_database
+from storage.accounts import create_account
+from storage.audit import audit
+from storage.database import Database, StorageUnavailable, open_database
 from storage.lots import read_moves
-from storage.migrating import FOLDER, migrate, pending
+from storage.migrating import (
+    FOLDER,
+    Loss,
+    Moved,
+    NoWayBack,
+    RowsWouldBeLost,
+    UnknownMigration,
+    migrate,
+    migrate_to,
+    pending,
+)
+from storage.postings import post_credit
 
 CHANGES = sorted(path.stem for path in FOLDER.glob("[0-9]*.py"))
 SLOW = """
@@ -117,3 +131,80 @@ def test_lots_of_before_are_told_as_they_were(database_url: str, tmp_path: Path)
         moves = read_moves(connection, "acct_1", 55)
     assert [("expiry:1", 120), ("gift:1", 0), ("gift:2", 100), ("gift:3", 0)] == kept
     assert [100, 50, -30, -60, -5] == [move.amount for move in moves]
+
+
+# --- and back ---
+
+
+def schema(database: Database) -> dict[str, object]:
+    """Every table with its columns and indexes."""
+    with database.schema(exclusive=False) as connected:
+        return {
+            table: (
+                [(column.name, column.data_type, column.null, column.primary_key) for column in columns],
+                sorted((index.name, tuple(index.columns), index.unique) for index in connected.get_indexes(table)),
+            )
+            for table in connected.get_tables()
+            if (columns := connected.get_columns(table))
+        }
+
+
+def test_every_change_can_be_taken_back(database_url: str) -> None:
+    """One by one, to exactly what was there before it; and made again, which changes nothing either."""
+    database = open_database(database_url)
+    met: dict[str, object] = {}
+    for name in CHANGES:
+        assert Moved([name], []) == migrate_to(database, name)
+        met[name] = schema(database)
+
+    for name, later in reversed(list(itertools.pairwise(CHANGES))):
+        assert Moved([], [later]) == migrate_to(database, name)
+        assert met[name] == schema(database)
+    assert Moved([], []) == migrate_to(database, CHANGES[0])
+    assert CHANGES[1:] == migrate(database)
+    assert met[CHANGES[-1]] == schema(database)
+
+
+def test_rows_are_lost_only_where_that_was_said(database_url: str) -> None:
+    """Whose, is told beforehand, and nothing has changed then. Entries and balances stay, and the books agree afterwards."""
+    database = open_database(database_url)
+    migrate(database)
+    with database.session() as connection:
+        account = create_account(connection, "ada@example.com")
+        post_credit(connection, "gift:1", account.id, 500, "promotion", "test", 1)
+        connection.execute("UPDATE account SET deactivated_by = 'operator' WHERE id = ?", (account.id,))
+        for number in range(2):
+            connection.execute(
+                "INSERT INTO notice (account_id, kind, expires_on, due, recorded) VALUES (?, ?, ?, ?, ?)",
+                (account.id, f"kind {number}", "2027-01-01", 1, 1),
+            )
+
+    with pytest.raises(RowsWouldBeLost) as refused:
+        migrate_to(database, "0002_receipts")
+
+    assert [Loss("0009_sign_in", "account", 1), Loss("0003_notices", "notice", 2)] == refused.value.losses
+    assert [] == pending(database)
+    assert Moved([], CHANGES[:1:-1]) == migrate_to(database, "0002_receipts", lose=True)
+    assert CHANGES[2:] == migrate(database)
+    with database.session() as connection:
+        assert [] == audit(connection)
+        assert [(500,)] == connection.execute("SELECT balance FROM account").fetchall()
+        assert [("gift:1", 0)] == connection.execute("SELECT entry_id, balance FROM entry_balance").fetchall()
+
+
+def test_what_cannot_be_taken_back(sqlite_database_url: str, tmp_path: Path) -> None:
+    """Names that there are not, what another release made, and what has no way back: told, and nothing is changed."""
+    database = open_database(sqlite_database_url)
+    migrate(database)
+    with pytest.raises(UnknownMigration, match="no migration '0008_recharge'"):
+        migrate_to(database, "0008_recharge")
+    folder = tmp_path / "older"
+    shutil.copytree(FOLDER, folder)
+    (folder / f"{CHANGES[-1]}.py").unlink()
+    with pytest.raises(NoWayBack, match=f"{CHANGES[-1]} was made by another release"):
+        migrate_to(database, CHANGES[0], folder, lose=True)
+    (folder / f"{CHANGES[-1]}.py").write_text("def up(migrator, db):\n    pass\n")
+    with pytest.raises(NoWayBack, match="does not define down"):
+        migrate_to(database, CHANGES[0], folder, lose=True)
+
+    assert [] == pending(database)

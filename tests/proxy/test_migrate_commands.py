@@ -1,0 +1,59 @@
+"""`find-token migrate`, up and back, as an operator runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from proxy.cli import main
+
+
+@pytest.fixture(autouse=True)
+def books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory of its own, with an announcement in its books."""
+    monkeypatch.chdir(tmp_path)
+    answer("announce", "publish", "Hello", "--text", "World")
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def answer(*arguments: str) -> Any:
+    """The JSON answer of a command that succeeds."""
+    result = run(*arguments, "--json")
+    assert (0, "") == (result.exit_code, result.stderr), result.output
+    return json.loads(result.stdout)
+
+
+def error(*arguments: str) -> tuple[int, str]:
+    """Exit code and error sentence of a command that fails."""
+    result = run(*arguments, "--json")
+    return result.exit_code, json.loads(result.stderr)["error"]
+
+
+def test_back_and_forth() -> None:
+    """Rows are lost only with --yes; what was done is told; without --to everything is up to date again."""
+    assert (
+        1,
+        "rows would be lost: 1 of announcement (0010_support); make a copy, and say --yes to lose them",
+    ) == error("migrate", "--to", "0009_sign_in")
+    assert {"applied": [], "reverted": ["0011_promotions"]} == answer("migrate", "--to", "0010_support")
+    assert "took back 0010_support\n" == run("migrate", "--to", "0009_sign_in", "--yes").stdout
+    assert "the schema is at 0009_sign_in already\n" == run("migrate", "--to", "0009_sign_in").stdout
+    assert {"applied": ["0010_support"], "reverted": []} == answer("migrate", "--to", "0010_support")
+    assert {"applied": ["0011_promotions"]} == answer("migrate")
+
+
+def test_names_and_options_that_cannot_be() -> None:
+    """Told in a sentence that says what there is."""
+    assert (1, "there is no migration '0009_signin', did you mean '0009_sign_in'?") == error(
+        "migrate", "--to", "0009_signin"
+    )
+    code, sentence = error("migrate", "--to", "x")
+    assert (1, True) == (code, sentence.startswith("there is no migration 'x': there are 0001_initial, "))
+    assert (2, "--yes belongs to --to") == error("migrate", "--yes")
