@@ -49,7 +49,7 @@ def check_embedding(document: Mapping[str, Any], wish: Wish, catalogue: Catalogu
     if document.get("stream"):
         raise invalid("stream", "embeddings are not streamed")
     _check_form(document.get("dimensions"), document.get("encoding_format"))
-    _check_input(document.get("input"))
+    check_input(document.get("input"))
     return model
 
 
@@ -72,7 +72,8 @@ def _check_form(dimensions: int | None, encoding: str | None) -> None:
         raise invalid("encoding_format", f"encoding_format must be {' or '.join(FORMATS)}")
 
 
-def _check_input(value: object) -> None:
+def check_input(value: object) -> None:
+    """Raise a Refusal for what no embeddings can be made of."""
     kinds = "input must be a text, a list of texts, a list of tokens, or a list of such lists"
     if value is None:
         raise invalid("input", f"input is missing: {kinds}")

@@ -20,6 +20,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from middlewares.body import CREDENTIAL_FIELDS, check_fields
 from middlewares.call import Call
+from middlewares.embedding import check_input
 from middlewares.errors import Refusal
 from middlewares.options import OWN_FIELDS
 
@@ -96,10 +97,20 @@ def replace_request(call: Call, request: Mapping[str, Any]) -> None:
     if foreign := [name for name in request if name in OWN_FIELDS or name in CREDENTIAL_FIELDS]:
         raise ValueError(f"{foreign[0]} never goes to a provider")
     try:
-        check_fields(request)
+        _check(request, call.request)
     except Refusal as refusal:
         raise ValueError(f"the new request is refused: {refusal}") from None
     call.request = dict(request)
+
+
+def _check(request: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    """Raise a Refusal for a body that no caller could send; ValueError for one of another kind than before."""
+    if "messages" in before:
+        check_fields(request)
+        return
+    if {**request, "input": None} != {**before, "input": None}:
+        raise ValueError("of a request for embeddings, nothing can be changed but input")
+    check_input(request.get("input"))
 
 
 def guarded(name: str, middleware: Middleware) -> Middleware:

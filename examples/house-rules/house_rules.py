@@ -52,9 +52,9 @@ def caller_tag() -> Middleware:
 
 
 def texts(body: Mapping[str, Any]) -> Iterator[str]:
-    """Everything that is said in the messages of a request."""
-    for message in body["messages"]:
-        content = message.get("content")
+    """Everything that is said in the messages of a request, or that embeddings are to be made of."""
+    said = body["input"] if "input" in body else [message.get("content") for message in body["messages"]]
+    for content in said if isinstance(said, list) else [said]:
         for part in content if isinstance(content, list) else [{"text": content}]:
             if isinstance(part, dict) and isinstance(part.get("text"), str):
                 yield part["text"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -320,4 +319,15 @@ def test_a_request_that_cannot_be_put_in_its_place() -> None:
     call.hold = 0
     with pytest.raises(ValueError, match="stand before 'budget'"):
         replace_request(call, call.request)
-    assert 5 == json.loads(json.dumps(call.request))["max_tokens"]
+    assert 5 == call.request["max_tokens"]
+
+
+def test_of_embeddings_the_input_alone_can_be_replaced() -> None:
+    """With what a caller could have sent."""
+    call = new_call()
+    call.request = {"model": "text", "input": ["one", "two"], "dimensions": 8}
+    for change in ({"dimensions": 9}, {"input": []}, {"messages": [{"role": "user", "content": "x"}]}, {"input": 7}):
+        with pytest.raises(ValueError):
+            replace_request(call, {**call.request, **change})
+    replace_request(call, {**call.request, "input": "one"})
+    assert {"model": "text", "input": "one", "dimensions": 8} == call.request

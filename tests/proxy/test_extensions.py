@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import shutil
 import subprocess
@@ -217,6 +218,17 @@ async def test_the_example_serves(
     costs = [f"nightly of {gateway.account_id} cost {format_usd(row.cost)}" for row in rows[:2]]
     assert costs == [record.message for record in caplog.records if record.name == "house-rules"]
     gateway.prove()
+
+
+def test_the_example_reads_every_kind_of_request(house_rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts, parts of texts, inputs of embeddings; pictures and tokens say nothing."""
+    monkeypatch.syspath_prepend(str(house_rules))
+    texts = importlib.import_module("house_rules").texts
+    parts = [{"type": "text", "text": "b"}, {"type": "image_url", "image_url": {"url": "x"}}]
+
+    assert ["a", "b"] == list(texts({"messages": [{"content": "a"}, {"content": parts}, {"content": None}, {}]}))
+    assert [["a"], ["a", "b"]] == [list(texts({"input": one})) for one in ("a", ["a", "b"])]
+    assert [[], []] == [list(texts({"input": tokens})) for tokens in ([1, 2], [[1], [2]])]
 
 
 def test_the_page_about_extensions_shows_the_example() -> None:
