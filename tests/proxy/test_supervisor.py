@@ -12,8 +12,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from billing.money import UNITS_PER_USD
 from tests.faults.processes import answer, run
-from tests.faults.serving import QUICKLY, SLOWLY, serving
+from tests.faults.serving import CREDIT, QUICKLY, SLOWLY, serving
 
 WORKERS = 2
 
@@ -45,7 +46,7 @@ async def test_the_metrics_of_all_are_one_and_agree_with_the_books(tmp_path: Pat
         spent = await gateway.metric(session, "spend_usd_total", **labels)
         assert 40 == await gateway.metric(session, "requests_total", **labels, outcome="complete", code="200")
         shown = await answer(tmp_path, "account", "show", "a@example.com")
-        assert 10 - spent == pytest.approx(float(shown["balance"]), abs=1e-9)
+        assert CREDIT / UNITS_PER_USD - spent == pytest.approx(float(shown["balance"]), abs=1e-9)
         async with session.get(f"{gateway.running.told['admin_url']}/readyz") as reply:
             assert (200, {"status": "ready", "workers": WORKERS}) == (reply.status, await reply.json())
 
