@@ -113,7 +113,7 @@ async def test_being_told_to_stop_finishes_every_stream(tmp_path: Path) -> None:
             await gateway.ask(session, QUICKLY)
         assert 0 == (await run(tmp_path, "audit"))[0]
         shown = await answer(tmp_path, "account", "show", "a@example.com")
-        assert 10 - sum(map(float, costs)) == pytest.approx(float(shown["balance"]), abs=1e-8)
+        assert CREDIT / UNITS_PER_USD - sum(map(float, costs)) == pytest.approx(float(shown["balance"]), abs=1e-8)
         assert "0" == shown["held"]
 
 
