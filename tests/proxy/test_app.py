@@ -38,7 +38,8 @@ async def test_routes_are_the_ones_that_are_listed(gateway: Gateway) -> None:
     registered = set()
     for application in (gateway.process.public_application(), gateway.process.admin_application()):
         for route in application.router.routes():
-            if route.method != "HEAD" and route.resource is not None:
+            # Any other method finds nothing at operators' addresses, as at an address that does not exist.
+            if route.method not in ("HEAD", "*") and route.resource is not None:
                 registered.add((route.method, route.resource.canonical))
 
     public = {(method, path) for method, path in ROUTES if path.startswith("/v1/")}
