@@ -20,6 +20,7 @@ from aiohttp.typedefs import Handler
 from console.answers import Page, Query
 from console.billing_log import CallFilter, CallPage
 from console.byok import NewProviderKey
+from console.dialect_shapes import MessagesErrorShape, MessageShape, MessagesRequest
 from console.keys import KeyChange, NewKey
 from console.openrouter import GenerationQuery
 from console.recharge_requests import NewRecharge
@@ -81,6 +82,8 @@ UNDER_NO_BASE: Final = (PATH, WEBHOOK, *PAGES)
 HTML: Final = "text/html"
 _CHAT: Final = ("/v1/chat/completions", "/v1/quote")
 _EMBEDDINGS: Final = "/v1/embeddings"
+_STREAMED: Final = ("/v1/chat/completions", "/v1/messages")
+"""What answers with events, too, if it is asked to."""
 _OF_SESSION: Final = ("/v1/auth/session", "/v1/auth/sign-out", "/v1/auth/sign-out-everywhere")
 _REFERENCE: Final = "#/components/schemas/{model}"
 _STRANGE: Final = frozenset({401, 403, 429})
@@ -98,11 +101,15 @@ class Operation:
     body: type[pydantic.BaseModel] | None = None
     media: str = JSON
     needs_key: bool = True
+    error: type[pydantic.BaseModel] = ErrorShape
 
 
 OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/v1/chat/completions"): Operation("A chat completion, plain or streamed", Anything),
     ("POST", _EMBEDDINGS): Operation("Vectors of texts", Anything),
+    ("POST", "/v1/messages"): Operation(
+        "Anthropic's Messages, plain or streamed", MessageShape, body=MessagesRequest, error=MessagesErrorShape
+    ),
     ("POST", "/v1/quote"): Operation("What a chat completion would cost, and who would serve it", Anything),
     ("GET", "/v1/streams/{id}"): Operation("The rest of a resumable stream", str, media="text/event-stream"),
     ("GET", "/v1/models"): Operation("The models for sale", Anything, needs_key=False),
@@ -171,10 +178,9 @@ def _document(version: str) -> bytes:
 def describe(operations: Mapping[tuple[str, str], Operation], version: str) -> dict[str, Any]:
     """The whole document. Paths are those under /v1; the second server is for people who come from OpenRouter."""
     schemas: dict[str, Any] = {}
-    error = _schema(ErrorShape, schemas)
     paths: dict[str, dict[str, Any]] = {}
     for (method, path), operation in operations.items():
-        paths.setdefault(path, {})[method.lower()] = _operation(method, path, operation, error, schemas)
+        paths.setdefault(path, {})[method.lower()] = _operation(method, path, operation, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -195,9 +201,7 @@ def describe(operations: Mapping[tuple[str, str], Operation], version: str) -> d
     }
 
 
-def _operation(
-    method: str, path: str, operation: Operation, error: dict[str, Any], schemas: dict[str, Any]
-) -> dict[str, Any]:
+def _operation(method: str, path: str, operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {"summary": operation.summary, "operationId": _name(method, path)}
     if not operation.needs_key:
         made["security"] = [{"session": []}] if path in _OF_SESSION else []
@@ -205,13 +209,14 @@ def _operation(
         made["security"] = [{"key": []}, {"session": []}]
     if parameters := [*_path_parameters(path), *_query_parameters(operation.query, schemas)]:
         made["parameters"] = parameters
-    is_call = path in _CHAT or path == _EMBEDDINGS
-    body = _call_schema(path) if is_call else operation.body and _schema(operation.body, schemas)
+    is_call = path in (*_CHAT, *_STREAMED, _EMBEDDINGS)
+    body = _schema(operation.body, schemas) if operation.body else _call_schema(path) if is_call else None
     if body:
         made["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
     answer: dict[str, Any] = {operation.media: {"schema": _schema(operation.answer, schemas)}}
-    if path == _CHAT[0]:
+    if path in _STREAMED:
         answer["text/event-stream"] = {"schema": {"type": "string"}}
+    error = _schema(operation.error, schemas)
     responses = {str(operation.status): {"description": operation.summary, "content": answer}}
     for status in _errors(operation, path, is_call=is_call, has_body=bool(body)):
         codes = ", ".join(code for code, (number, _) in CODES.items() if number == status)

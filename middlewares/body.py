@@ -103,6 +103,8 @@ def body(
         call = request[CALL]
         document = parse(await read_bytes(request, max_bytes, read_seconds))
         call.body_digest = digest(document) if "Idempotency-Key" in request.headers else ""
+        if call.caller_dialect is not None:
+            document = call.caller_dialect.read_request(document)
         call.options = read_options(document, request.headers)
         call.model = check(document, call.options.wish, catalogue())
         call.streamed = document.get("stream") is True

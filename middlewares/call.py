@@ -19,6 +19,7 @@ from billing.money import Money
 from billing.pricing import NOTHING, Charge, Fee, Price, cap, charge, charge_fee_only
 from billing.usage import Usage, UsageTally
 from billing.values import value
+from middlewares.caller_dialect import CallerDialect
 from providers.catalogue import Model
 from providers.selection import Offer, Selection, Wish
 from storage.calls import AttemptRow
@@ -122,6 +123,7 @@ class Answer:
 WRITERS: Final[dict[str, tuple[str, ...]]] = {
     "request_id": ("correlate",),
     "replay_of": ("correlate", "idempotency", "streams"),
+    "caller_dialect": ("correlate", "speaking"),
     "stream": ("correlate", "relay"),
     "end_stream": ("correlate", "relay"),
     "cost": ("correlate", "budget"),
@@ -177,6 +179,8 @@ class Call:
     """Ours, unique, time-ordered; the key of its hold, its entries and its billing-log row."""
     replay_of: str | None
     """The id of another request's call, whose answer this one gets; None for a call of its own."""
+    caller_dialect: CallerDialect | None
+    """What translates between the caller's route and chat completions; None on the chat route itself."""
     stream: web.StreamResponse | None
     """The streamed answer once its headers have left: from then on nobody else may answer."""
     end_stream: Callable[[Exception], None] | None

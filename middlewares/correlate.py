@@ -49,7 +49,7 @@ def new_call() -> Call:
     """A call of which nothing is known but its id."""
     call = Call()
     call.request_id = new_request_id()
-    call.replay_of = call.stream = call.end_stream = None
+    call.replay_of = call.caller_dialect = call.stream = call.end_stream = None
     call.cost = call.balance = call.hold = None
     call.max_tokens_clamp = None
     call.attempts = []

@@ -181,7 +181,22 @@ def errors() -> Middleware:
 
 
 def error_response(problem: Problem, call: Call | None) -> web.Response:
-    """The one error shape as a response."""
+    """The one error shape as a response; in other words where the caller's route has its own."""
+    body = error_body(problem, call)
+    if call is not None and call.caller_dialect is not None:
+        body = call.caller_dialect.tell_error(problem.status, body)
+    response = web.Response(status=problem.status, body=_encode(body), content_type="application/json")
+    if problem.retry_after_seconds is not None or problem.status == 503:
+        seconds = RETRY_SECONDS if problem.retry_after_seconds is None else problem.retry_after_seconds
+        response.headers["Retry-After"] = str(max(1, -int(-seconds // 1)))
+    if problem.status in (408, 413, 415):
+        # The rest of the body was not read, so the connection cannot be used again.
+        response.force_close()
+    return response
+
+
+def error_body(problem: Problem, call: Call | None) -> dict[str, Any]:
+    """The one error shape."""
     body: dict[str, Any] = {
         "error": {
             "message": problem.message,
@@ -194,14 +209,7 @@ def error_response(problem: Problem, call: Call | None) -> web.Response:
     }
     if call is not None and call.explained and call.selection is not None:
         body["findtoken"] = explanation(call)
-    response = web.Response(status=problem.status, body=_encode(body), content_type="application/json")
-    if problem.retry_after_seconds is not None or problem.status == 503:
-        seconds = RETRY_SECONDS if problem.retry_after_seconds is None else problem.retry_after_seconds
-        response.headers["Retry-After"] = str(max(1, -int(-seconds // 1)))
-    if problem.status in (408, 413, 415):
-        # The rest of the body was not read, so the connection cannot be used again.
-        response.force_close()
-    return response
+    return body
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:

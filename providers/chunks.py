@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from billing.usage import UsageTally
 from providers.errors import AnswerUnreadable, UpstreamError
-from providers.json_bytes import find_value, parse_json, replace_text
+from providers.json_bytes import as_json, find_value, parse_json, replace_text
 from providers.provider import Provider
 from providers.sse import EventReader, EventTooLarge, data_of
 
@@ -344,12 +344,4 @@ def chunks_of_answer(answer: Mapping[str, Any], created: int) -> list[bytes]:
     chunks = [{**head, "choices": contents}, {**head, "choices": finishes}]
     if answer.get("usage") is not None:
         chunks.append({**head, "choices": [], "usage": answer["usage"]})
-    return [_as_json(chunk) for chunk in chunks]
-
-
-def _as_json(chunk: Mapping[str, Any]) -> bytes:
-    try:
-        return json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
-        # Half a surrogate pair has no UTF-8; as an escape it arrives as the provider wrote it.
-        return json.dumps(chunk, separators=(",", ":")).encode()
+    return [as_json(chunk) for chunk in chunks]

@@ -1,4 +1,4 @@
-"""Finding and replacing one value in the bytes of a JSON object, with every other byte left as it is.
+"""JSON as bytes: finding and replacing one value of an object with every other byte left as it is; reading and writing.
 
 Whatever a provider sends reaches the caller as it was sent: numbers, escapes, spaces and duplicate names included. So a
 field that we must change is changed in place, and nothing is parsed and written again.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -22,6 +23,15 @@ def parse_json(document: bytes) -> Any:
         return orjson.loads(document)
     except orjson.JSONDecodeError:
         return json.loads(document)
+
+
+def as_json(document: Mapping[str, Any]) -> bytes:
+    """A document that we make ourselves, on one line."""
+    try:
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair has no UTF-8; as an escape it arrives as the provider wrote it.
+        return json.dumps(document, separators=(",", ":")).encode()
 
 
 # Strings whole, so that brackets and colons inside them are not seen; then the brackets themselves.

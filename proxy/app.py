@@ -39,6 +39,7 @@ from providers.transport import PooledTransport
 from proxy.chain import AROUND_ALL, CHAIN, arranged
 from proxy.chat import chat
 from proxy.config import Loaded
+from proxy.dialects.speaking import DIALECTS, speak
 from proxy.embeddings import embeddings
 from proxy.endpoints import list_endpoints
 from proxy.extensions import make_extensions
@@ -82,6 +83,7 @@ BASES: Final = ("/v1", "/api/v1")
 ROUTES: Final = (
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/embeddings"),
+    *(("POST", f"/v1{path}") for path in DIALECTS),
     ("POST", "/v1/quote"),
     ("GET", "/v1/streams/{id}"),
     ("GET", "/v1/models"),
@@ -237,6 +239,8 @@ class Gateway:
         for base in BASES:
             application.router.add_post(f"{base}/chat/completions", self._shortcut.route)
             application.router.add_post(f"{base}/embeddings", self._embed)
+            for path, dialect in DIALECTS.items():
+                application.router.add_post(base + path, speak(dialect, self._shortcut.route))
             application.router.add_post(f"{base}/quote", self._quote)
             application.router.add_get(base + "/streams/{id}", stream)
             application.router.add_get(f"{base}/models", models)

@@ -36,6 +36,7 @@ from proxy.delivery import PlainAnswer
 from proxy.explained import ExplainedAnswer
 from proxy.keep_alive import KeepAlive
 from proxy.relay import Relay, RelaySettings, WholeAnswer, begin_stream
+from proxy.translated import TranslatedAnswer
 
 Shape = Callable[..., Outgoing]
 """Makes the request of an attempt: of the call, its offer and the key, ``with_usage`` where it may ask for usage."""
@@ -109,8 +110,11 @@ async def _plain(incoming: UpstreamAnswer, call: Call, key: str, settings: Relay
     document, _, ending = await _read_plain(incoming, offer, answer)
     answer.first_content_at = asyncio.get_running_loop().time()
     answer.ending = ending
+    passed_on = _passed_on(document, offer, key)
+    if call.caller_dialect is not None:
+        return TranslatedAnswer(parse_json(passed_on), settings.headers_of, settings.client_stall_seconds)
     plain = ExplainedAnswer if call.explained else PlainAnswer
-    return plain(_passed_on(document, offer, key), settings.headers_of, settings.client_stall_seconds)
+    return plain(passed_on, settings.headers_of, settings.client_stall_seconds)
 
 
 async def _streamed(

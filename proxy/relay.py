@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -21,7 +21,8 @@ from billing.matrix import BYOK, Ending
 from billing.money import format_usd
 from billing.usage import UsageTally
 from middlewares.call import CALL, Call
-from middlewares.errors import ClientGone, problem_of
+from middlewares.caller_dialect import CallerDialect
+from middlewares.errors import ClientGone, Problem, error_body, problem_of
 from middlewares.explaining import explanation_text
 from middlewares.headers import HeadersOf
 from providers.chunks import ChunkStream
@@ -30,6 +31,7 @@ from providers.sse import DONE, comment, encode
 from providers.transport import ANSWER_LIMIT_BYTES, UpstreamAnswer
 from proxy.delivery import StreamedAnswer
 from proxy.keep_alive import KeepAlive
+from proxy.translated import facts_of
 
 HELD_BACK_BYTES: Final = 64 * 1024
 """What a provider sends before its first content (comments, role chunks) is kept up to this size, the rest is dropped."""
@@ -82,8 +84,39 @@ class RelayedStream(StreamedAnswer):
     async def write_eof(self, data: bytes = b"") -> None:
         """Called by aiohttp once the whole chain has returned: the call is settled, its cost is known."""
         if not data:
-            data = _last_bytes(self._call, self._failure)
+            data = self._last_bytes()
         await super().write_eof(data)
+
+    def _last_bytes(self) -> bytes:
+        """What ends a stream: the bill and `[DONE]`, or what went wrong."""
+        call, failure = self._call, self._failure
+        if failure is not None:
+            return _explained(call) + encode(json.dumps(_error_chunk(call, failure), ensure_ascii=False).encode())
+        return b"" if call.cost is None else _explained(call) + _bill(call) + DONE
+
+
+class TranslatedStream(RelayedStream):
+    """The same for a caller's dialect: what is written is read as chat's events, and leaves as the dialect's."""
+
+    def __init__(self, call: Call, headers_of: HeadersOf, client_stall_seconds: float, dialect: CallerDialect) -> None:
+        super().__init__(call, headers_of, client_stall_seconds)
+        self._translation = dialect.translation(facts_of(call))
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Pass bytes on, at once."""
+        translated = self._translation.feed(bytes(data))
+        if translated:
+            await super().write(translated)
+
+    def _last_bytes(self) -> bytes:
+        """The bill and the dialect's own end, or what went wrong."""
+        call, failure = self._call, self._failure
+        if failure is not None:
+            problem = _stream_problem(failure)
+            return _explained(call) + self._translation.fail(problem.status, error_body(problem, call))
+        if call.cost is None or call.bill is None:
+            return b""
+        return self._translation.end(call.bill.usage, _explained(call) + _bill(call))
 
 
 def begin_stream(call: Call, settings: RelaySettings) -> RelayedStream:
@@ -91,7 +124,8 @@ def begin_stream(call: Call, settings: RelaySettings) -> RelayedStream:
     of a failure that any other call would have told by its status."""
     stream = call.stream
     if stream is None:
-        call.stream = stream = RelayedStream(call, settings.headers_of, settings.client_stall_seconds)
+        told, dialect = (call, settings.headers_of, settings.client_stall_seconds), call.caller_dialect
+        call.stream = stream = RelayedStream(*told) if dialect is None else TranslatedStream(*told, dialect)
         call.end_stream = stream.broke
     assert isinstance(stream, RelayedStream), "nobody else begins a stream"
     return stream
@@ -314,27 +348,33 @@ def _usage_extra(call: Call) -> bytes:
     ).encode() + byok
 
 
-def _last_bytes(call: Call, failure: Exception | None) -> bytes:
-    """What ends a stream: the bill and `[DONE]`, or what went wrong."""
-    explained = comment(f"findtoken-explain {explanation_text(call)}") if call.explained else b""
-    if failure is not None:
-        return explained + encode(json.dumps(_error_chunk(call, failure), ensure_ascii=False).encode())
-    if call.cost is None:
-        return b""
+def _explained(call: Call) -> bytes:
+    """Why this candidate, for whoever asked."""
+    return comment(f"findtoken-explain {explanation_text(call)}") if call.explained else b""
+
+
+def _bill(call: Call) -> bytes:
+    """What a stream that is whole and settled has cost."""
+    assert call.cost is not None, "it is settled"
     said = [f"cost={format_usd(call.cost)}"]
     if call.balance is not None and call.mode != BYOK:
         said.append(f"balance={format_usd(call.balance)}")
     said.append(f"request_id={call.request_id}")
-    return explained + comment("findtoken " + " ".join(said)) + DONE
+    return comment("findtoken " + " ".join(said))
+
+
+def _stream_problem(failure: Exception) -> Problem:
+    """What broke a stream; whatever a provider did to one that had begun is an upstream error."""
+    problem = problem_of(failure)
+    return replace(problem, type="upstream_error") if isinstance(failure, UpstreamError) else problem
 
 
 def _error_chunk(call: Call, failure: Exception) -> dict[str, Any]:
-    problem = problem_of(failure)
-    kind = "upstream_error" if isinstance(failure, UpstreamError) else problem.type
+    problem = _stream_problem(failure)
     return {
         "id": call.request_id,
         "object": "chat.completion.chunk",
         "model": call.offer.model.id if call.offer is not None else call.model.id,
-        "error": {"message": problem.message, "type": kind, "code": problem.code},
+        "error": {"message": problem.message, "type": problem.type, "code": problem.code},
         "choices": [{"index": 0, "delta": {}, "finish_reason": "error"}],
     }

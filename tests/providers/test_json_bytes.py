@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.json_bytes import find_value, parse_json, replace_text
+from providers.json_bytes import as_json, find_value, parse_json, replace_text
 
 
 def value_of(document: bytes, name: bytes = b"model", start: int = 0) -> bytes | None:
@@ -208,3 +208,10 @@ def test_a_cut_document_gives_no_half_text(pairs: list[tuple[str, Any]], style: 
 def test_only_a_text_is_replaced(document: bytes, expected: bytes) -> None:
     """A name that stands for anything but a text is left alone, and so is everything around it."""
     assert expected == replace_text(document, b"model", b'"public"')
+
+
+def test_what_is_written_is_on_one_line_and_can_be_read_again() -> None:
+    """As UTF-8 where there is one; half a surrogate pair has none, and is escaped."""
+    assert '{"a":"ü\\n","b":[1,null]}'.encode() == as_json({"a": "ü\n", "b": [1, None]})
+    assert b'{"a":"\\u00fc\\ud83d"}' == as_json({"a": "ü\ud83d"})
+    assert {"a": "ü\ud83d"} == parse_json(as_json({"a": "ü\ud83d"}))

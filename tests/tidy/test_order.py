@@ -14,6 +14,7 @@ NO_LINKS = (
     "__init__",
     "attempts",
     "call",
+    "caller_dialect",
     "choice",
     "detached",
     "embedding",
@@ -25,10 +26,10 @@ NO_LINKS = (
     "runs",
     "sessions",
 )
-"""What stands in middlewares/ without being a link of the chain: the facts the links share, the fields `body` reads and what
-it checks of embeddings, the choice that `budget` and quotes make, the words for it, the rows `routing` writes, and what
-`idempotency` stands on: calls that run apart from their callers, and who follows them; what the authors of further middlewares
-use. Sessions are for people, who make no calls."""
+"""What stands in middlewares/ without being a link of the chain: the facts the links share, what callers' dialects are, the
+fields `body` reads and what it checks of embeddings, the choice that `budget` and quotes make, the words for it, the rows
+`routing` writes, and what `idempotency` stands on: calls that run apart from their callers, and who follows them; what the
+authors of further middlewares use. Sessions are for people, who make no calls."""
 
 
 def test_the_chain_stands_in_this_order() -> None:
