@@ -123,6 +123,163 @@ class MessageShape(Shape):
     findtoken: dict[str, Any] | None = Field(default=None, description="Only if it was asked for.")
 
 
+class FunctionTool(Given):
+    """A function that the model may call."""
+
+    type: Literal["function"]
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ChosenFunction(Given):
+    """The function that must be called."""
+
+    type: Literal["function"]
+    name: str
+
+
+class ResponsesRequest(CallFields):
+    """OpenAI's Responses, without whatever needs something that is kept."""
+
+    input: str | list[dict[str, Any]]
+    instructions: str | None = None
+    max_output_tokens: int | None = Field(default=None, ge=1)
+    tools: list[FunctionTool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ChosenFunction | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: dict[str, Any] | None = None
+    text: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    store: Literal[False] | None = None
+    truncation: Literal["disabled"] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+
+
+class OutputText(Shape):
+    """What was said."""
+
+    type: Literal["output_text"]
+    text: str
+    annotations: list[Any] = Field(max_length=0)
+    logprobs: list[Any] = Field(max_length=0)
+
+
+class OutputRefusal(Shape):
+    """That something is not said."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+class ReasoningText(Shape):
+    """What was thought."""
+
+    type: Literal["reasoning_text"]
+    text: str
+
+
+class OutputItem(Shape):
+    """One thing that was said."""
+
+    id: str
+    status: Literal["completed", "incomplete"]
+
+
+class OutputMessage(OutputItem):
+    """A text or a refusal."""
+
+    type: Literal["message"]
+    role: Literal["assistant"]
+    content: list[OutputText | OutputRefusal]
+
+
+class OutputReasoning(OutputItem):
+    """Thoughts."""
+
+    type: Literal["reasoning"]
+    summary: list[Any] = Field(max_length=0)
+    content: list[ReasoningText]
+
+
+class OutputCall(OutputItem):
+    """A call of a function."""
+
+    type: Literal["function_call"]
+    call_id: str
+    name: str
+    arguments: str
+
+
+class InputDetails(Shape):
+    """Parts of the input."""
+
+    cached_tokens: int
+    cache_write_tokens: int
+
+
+class OutputDetails(Shape):
+    """A part of the output."""
+
+    reasoning_tokens: int
+
+
+class ResponsesUsage(Shape):
+    """Tokens."""
+
+    input_tokens: int
+    input_tokens_details: InputDetails
+    output_tokens: int
+    output_tokens_details: OutputDetails
+    total_tokens: int
+
+
+class Incomplete(Shape):
+    """Why there is no more."""
+
+    reason: Literal["max_output_tokens", "content_filter"]
+
+
+class Effort(Shape):
+    """How much was to be thought."""
+
+    effort: str | None
+    summary: None
+
+
+class ResponseShape(Shape):
+    """A plain answer in the shape of Responses."""
+
+    id: str = Field(pattern="^resp_")
+    object: Literal["response"]
+    created_at: int
+    status: Literal["completed", "incomplete"]
+    background: Literal[False]
+    error: None
+    incomplete_details: Incomplete | None
+    model: str
+    output: list[OutputMessage | OutputReasoning | OutputCall]
+    usage: ResponsesUsage
+    instructions: str | None
+    max_output_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    user: str | None
+    safety_identifier: str | None
+    metadata: dict[str, Any]
+    parallel_tool_calls: bool
+    previous_response_id: None
+    reasoning: Effort
+    store: Literal[False]
+    text: dict[str, Any]
+    tool_choice: str | dict[str, Any]
+    tools: list[dict[str, Any]]
+    truncation: Literal["disabled"]
+    findtoken: dict[str, Any] | None = Field(default=None, description="Only if it was asked for.")
+
+
 class MessagesErrorDetail(Given):
     """What is wrong; more members where a program needs them."""
 

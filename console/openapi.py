@@ -20,7 +20,13 @@ from aiohttp.typedefs import Handler
 from console.answers import Page, Query
 from console.billing_log import CallFilter, CallPage
 from console.byok import NewProviderKey
-from console.dialect_shapes import MessagesErrorShape, MessageShape, MessagesRequest
+from console.dialect_shapes import (
+    MessagesErrorShape,
+    MessageShape,
+    MessagesRequest,
+    ResponseShape,
+    ResponsesRequest,
+)
 from console.keys import KeyChange, NewKey
 from console.openrouter import GenerationQuery
 from console.recharge_requests import NewRecharge
@@ -82,7 +88,7 @@ UNDER_NO_BASE: Final = (PATH, WEBHOOK, *PAGES)
 HTML: Final = "text/html"
 _CHAT: Final = ("/v1/chat/completions", "/v1/quote")
 _EMBEDDINGS: Final = "/v1/embeddings"
-_STREAMED: Final = ("/v1/chat/completions", "/v1/messages")
+_STREAMED: Final = ("/v1/chat/completions", "/v1/messages", "/v1/responses")
 """What answers with events, too, if it is asked to."""
 _OF_SESSION: Final = ("/v1/auth/session", "/v1/auth/sign-out", "/v1/auth/sign-out-everywhere")
 _REFERENCE: Final = "#/components/schemas/{model}"
@@ -109,6 +115,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", _EMBEDDINGS): Operation("Vectors of texts", Anything),
     ("POST", "/v1/messages"): Operation(
         "Anthropic's Messages, plain or streamed", MessageShape, body=MessagesRequest, error=MessagesErrorShape
+    ),
+    ("POST", "/v1/responses"): Operation(
+        "OpenAI's Responses, stateless, plain or streamed", ResponseShape, body=ResponsesRequest
     ),
     ("POST", "/v1/quote"): Operation("What a chat completion would cost, and who would serve it", Anything),
     ("GET", "/v1/streams/{id}"): Operation("The rest of a resumable stream", str, media="text/event-stream"),

@@ -12,8 +12,11 @@ from aiohttp.typedefs import Handler
 from middlewares.call import CALL
 from middlewares.caller_dialect import CallerDialect
 from proxy.dialects.messages import Messages
+from proxy.dialects.responses import Responses
 
-DIALECTS: Final[Mapping[str, Callable[[], CallerDialect]]] = MappingProxyType({"/messages": Messages})
+DIALECTS: Final[Mapping[str, Callable[[], CallerDialect]]] = MappingProxyType(
+    {"/messages": Messages, "/responses": Responses}
+)
 """What stands behind the base of the API, and who translates it: one object a call."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pydantic
 import pytest
 
-from console.dialect_shapes import MessagesRequest
+from console.dialect_shapes import MessagesRequest, ResponsesRequest
 from console.openapi import OPERATIONS
 from tests.fakes.raw_upstream import RawUpstream, completion, http
 from tests.gateway import Gateway
@@ -24,7 +24,19 @@ MESSAGES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(("path", "body"), [("/v1/messages", MESSAGES)])
+RESPONSES: dict[str, Any] = {
+    "model": "standard",
+    "input": [{"role": "user", "content": "Hello"}],
+    "instructions": "Be brief.",
+    "max_output_tokens": 100,
+    "tools": [{"type": "function", "name": "look", "parameters": {"type": "object"}}],
+    "tool_choice": {"type": "function", "name": "look"},
+    "reasoning": {"effort": "none"},
+    "text": {"format": {"type": "text"}},
+}
+
+
+@pytest.mark.parametrize(("path", "body"), [("/v1/messages", MESSAGES), ("/v1/responses", RESPONSES)])
 async def test_answers_and_errors_are_as_described(
     path: str, body: dict[str, Any], gateway: Gateway, alpha: RawUpstream
 ) -> None:
@@ -39,7 +51,7 @@ async def test_answers_and_errors_are_as_described(
         assert 200 == reply.status
         pydantic.TypeAdapter(operation.answer).validate_json(reply.body, strict=True)
 
-    for wrong in ({"model": "none"}, {"tools": [{"type": "computer"}]}, {"model": "dear", "n": 1, "max_tokens": 10**7}):
+    for wrong in ({"model": "none"}, {"tools": [{"type": "computer"}]}, {"max_tokens": 0, "max_output_tokens": 0}):
         refused = await gateway.send(json.dumps({**body, **wrong}).encode(), path=path)
         assert 400 <= refused.status
         operation.error.model_validate_json(refused.body, strict=True)
@@ -50,6 +62,13 @@ def test_bodies_as_they_are_read() -> None:
     told = MessagesRequest.model_validate({**MESSAGES, "service_tier": "auto", "routing": "cheapest"})
 
     assert ("cheapest", "auto") == (told.routing, told.model_extra and told.model_extra["service_tier"])
-    for missing in ("model", "max_tokens", "messages"):
+    ResponsesRequest.model_validate({**RESPONSES, "prompt_cache_key": "x"})
+    for shape, body, missing in (
+        (MessagesRequest, MESSAGES, "model"),
+        (MessagesRequest, MESSAGES, "max_tokens"),
+        (MessagesRequest, MESSAGES, "messages"),
+        (ResponsesRequest, RESPONSES, "model"),
+        (ResponsesRequest, RESPONSES, "input"),
+    ):
         with pytest.raises(pydantic.ValidationError):
-            MessagesRequest.model_validate({name: value for name, value in MESSAGES.items() if name != missing})
+            shape.model_validate({name: value for name, value in body.items() if name != missing})

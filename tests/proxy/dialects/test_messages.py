@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.usage import Usage
@@ -118,6 +118,7 @@ def test_a_refusal_is_a_text() -> None:
     assert [{"type": "text", "text": "no"}] == answer({"refusal": "no"})["content"]
 
 
+@settings(deadline=None, print_blob=True, max_examples=50)
 @given(st.lists(st.integers(0, len(STREAM + DONE)), max_size=6))
 def test_a_stream_is_the_same_however_it_is_cut(cuts: list[int]) -> None:
     """Its events join to the message that the plain answer would have been, to the letter."""

@@ -12,9 +12,11 @@ import pytest
 from tests.fakes.raw_upstream import FIN, HANG, STREAM_HEAD, RawUpstream, failure, http, piece, said, stream
 from tests.gateway import Gateway, Reply, http_request
 from tests.reading_messages import message_of, typed_events
+from tests.reading_responses import response_of
 
 StartGateway = Callable[..., Awaitable[Gateway]]
 MESSAGES = "/v1/messages"
+RESPONSES = "/v1/responses"
 
 
 async def ask(gateway: Gateway, *, headers: dict[str, str] | None = None, path: str = MESSAGES, **fields: Any) -> Reply:
@@ -223,3 +225,78 @@ async def test_calls_of_all_routes_at_once(gateway: Gateway) -> None:
 
     assert [b"msg_" in reply.body for reply in replies] == [True] * 6 + [False] * 6
     gateway.prove()
+
+
+async def respond(gateway: Gateway, *, headers: dict[str, str] | None = None, **fields: Any) -> Reply:
+    """A call of Responses."""
+    body = {"model": "standard", "max_output_tokens": 100, "input": "Hello", **fields}
+    return await gateway.send(json.dumps(body).encode(), headers=headers, path=RESPONSES)
+
+
+async def test_responses_cost_what_a_chat_completion_costs(gateway: Gateway, alpha: RawUpstream) -> None:
+    """The provider sees a chat completion; plain and streamed tell the same; the billing log names the route."""
+    chat = await gateway.chat(max_tokens=100)
+    plain, streamed = await respond(gateway), await respond(gateway, stream=True)
+
+    first, second, _ = (request.json for request in alpha.requests)
+    assert first == second
+    told = response_of(streamed.body)
+    text = [part["text"] for item in told["output"] for part in item["content"]]
+    assert (["Hello there"], plain.json["usage"], "standard") == (text, told["usage"], told["model"])
+    assert "resp_" + str(plain.header("Request-Id"))[4:] == plain.json["id"]
+    assert [chat.money("Cost")] * 3 == [row.cost for row in gateway.rows()]
+    assert [RESPONSES] * 2 == [row.path for row in gateway.rows()[1:]]
+    assert "resp_" + streamed.bill["request_id"][4:] == told["id"]
+    gateway.prove()
+
+
+async def test_responses_are_refused_as_chat_completions_are(start_gateway: StartGateway) -> None:
+    """OpenAI's errors, with the field's own name; nothing is called."""
+    gateway = await start_gateway(credit=10**6)
+    told = [
+        await respond(gateway, model="standart"),
+        await respond(gateway, model="dear", max_output_tokens=100_000),
+        await respond(gateway, previous_response_id="resp_1"),
+    ]
+
+    assert [
+        (404, "model_not_found", "model"),
+        (402, "insufficient_credits", "max_output_tokens"),
+        (400, "invalid_value", "previous_response_id"),
+    ] == [(*reply.code, reply.error["param"]) for reply in told]
+    assert [] == gateway.rows()
+
+
+async def test_a_response_that_breaks(gateway: Gateway, alpha: RawUpstream) -> None:
+    """Its last event says so, it costs nothing, and what is asked again under its key is a new call."""
+    alpha.next([STREAM_HEAD, piece(said("Hel")), FIN])
+    headers = {"Idempotency-Key": "k"}
+    broken = await respond(gateway, model="lonely", stream=True, headers=headers)
+    again = await respond(gateway, model="lonely", stream=True, headers=headers)
+    replayed = await respond(gateway, model="lonely", stream=True, headers=headers)
+
+    told = response_of(broken.body)
+    assert ("failed", "bad_upstream_response") == (told["status"], told["error"]["code"])
+    assert ("completed", again.body) == (response_of(again.body)["status"], replayed.body)
+    assert [0, 1] == [min(row.cost, 1) for row in gateway.rows()]
+    gateway.prove()
+
+
+async def test_a_response_that_breaks_before_it_begins(start_gateway: StartGateway, alpha: RawUpstream) -> None:
+    """Where only comments had left, a reader gets a whole stream all the same."""
+    gateway = await start_gateway(routing={"keep_alive_comment_seconds": 0.02, "first_content_timeout_seconds": 0.3})
+    alpha.next([STREAM_HEAD, HANG])
+    reply = await respond(gateway, model="lonely", stream=True)
+
+    assert reply.body.startswith(b": keep-alive\n\n")
+    assert "deadline_exceeded" == response_of(reply.body)["error"]["code"]
+
+
+async def test_a_streamed_response_can_be_continued(gateway: Gateway) -> None:
+    """Its events are numbered, and what follows one of them can be had again."""
+    whole = await respond(gateway, stream=True, headers={"X-FindToken-Resumable": "true"})
+    path = f"/v1/streams/{whole.header('Request-Id')}"
+    rest = await gateway.send(b"", path=path, method="GET", headers={"Last-Event-ID": "3"})
+
+    assert typed_events(whole.body)[3:] == typed_events(rest.body)
+    assert "completed" == response_of(whole.body)["status"]
