@@ -81,7 +81,8 @@ class Blocks:
             if choice.get("index") not in (0, None):
                 continue  # One answer is all that these dialects have, and all that is asked for.
             delta = choice.get("delta")
-            if not isinstance(delta, Mapping):
+            if not isinstance(delta, Mapping) and not self._has_begun:
+                # Of a plain answer; at the end of a stream it repeats what was said.
                 delta = choice.get("message")
             if isinstance(delta, Mapping):
                 steps += self._read(delta)
@@ -99,6 +100,10 @@ class Blocks:
         while self._open is not None or self._waiting:
             steps += self._next()
         return steps
+
+    @property
+    def _has_begun(self) -> bool:
+        return bool(self._size or self._calls)
 
     def _read(self, delta: Mapping[str, Any]) -> Iterator[Step]:
         thought = False

@@ -150,6 +150,11 @@ def test_calls_that_are_mixed_are_told_one_after_another() -> None:
         pytest.param([delta(refusal="no")], [("refusal", "", "", "no")], id="a refusal"),
         pytest.param([{"choices": [{"index": 1, "delta": {"content": "x"}}]}], [], id="another answer"),
         pytest.param([{"choices": [{"message": {"content": "x"}}]}], [("text", "", "", "x")], id="a message"),
+        pytest.param(
+            [delta(content="x"), {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}],
+            [("text", "", "", "x")],
+            id="a message that repeats the stream",
+        ),
     ],
 )
 def test_odd_streams(chunks: list[dict[str, Any]], expected: list[tuple[str, str, str, str]]) -> None:
