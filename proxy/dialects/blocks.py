@@ -177,7 +177,12 @@ def text_of(content: object) -> str:
 
 def arguments_of(value: object) -> str:
     """The arguments of a tool call: a text of JSON, or an object where a provider gives one."""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else _text(value)
+    if not isinstance(value, Mapping):
+        return _text(value)
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return ""
 
 
 def arguments_as_object(text: str) -> dict[str, Any]:
@@ -194,8 +199,8 @@ def arguments_as_object(text: str) -> dict[str, Any]:
 
 
 def _may_begin(block: Block) -> bool:
-    """Whether enough is known of a block: a call of a tool must say of which."""
-    return block.kind != TOOL or bool(block.name)
+    """Whether enough is known of a block: a call of a tool must say of which, and who it is."""
+    return block.kind != TOOL or bool(block.name and block.call_id)
 
 
 def _may_end(block: Block | None) -> bool:

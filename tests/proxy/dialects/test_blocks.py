@@ -124,6 +124,11 @@ def test_calls_that_are_mixed_are_told_one_after_another() -> None:
             id="a call waits for its name",
         ),
         pytest.param(
+            [delta(tool_calls=[call("{", name="f")]), delta(tool_calls=[call("}", id="late")])],
+            [("tool", "late", "f", "{}")],
+            id="a call waits for its id",
+        ),
+        pytest.param(
             [delta(tool_calls=[call("{}", id="a")])], [("tool", "a", "", "{}")], id="a name that never comes is empty"
         ),
         pytest.param(
@@ -160,6 +165,15 @@ def test_calls_that_are_mixed_are_told_one_after_another() -> None:
 def test_odd_streams(chunks: list[dict[str, Any]], expected: list[tuple[str, str, str, str]]) -> None:
     """What servers have been seen to send, and what could be read wrongly."""
     assert expected == read(chunks)[0]
+
+
+def test_an_object_nested_beyond_what_can_be_written_says_nothing() -> None:
+    """And is no error: the answer has been paid for."""
+    deep: dict[str, Any] = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+
+    assert [("tool", "a", "f", "")] == read([delta(tool_calls=[call(deep, id="a", name="f")])])[0]
 
 
 def test_which_stop_sequence_ended_it() -> None:
