@@ -73,8 +73,8 @@ def test_an_answer_in_json(client: openai.OpenAI) -> None:
 def test_thinking_is_an_item_of_its_own(client: openai.OpenAI) -> None:
     """Before the text, plain and streamed."""
     plain = client.responses.create(model="deepseek-reasoner", input="Hello!", reasoning={"effort": "low"})
-    stream = client.responses.create(model="deepseek-reasoner", input="Hello!", stream=True)
-    *_, last = stream
+    with client.responses.create(model="deepseek-reasoner", input="Hello!", stream=True) as stream:
+        *_, last = stream
 
     assert ["reasoning", "message"] == [item.type for item in plain.output]
     assert "response.completed" == last.type
@@ -96,7 +96,8 @@ def test_errors_are_the_clients_own(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as stateless:
         client.responses.create(model="deepseek-chat", input="Hello!", previous_response_id="resp_1")
     fault: Any = 'SIM:{"kind": "cut_after", "chunks": 3}'
-    *_, last = client.responses.create(model="deepseek-chat", input=fault, stream=True)
+    with client.responses.create(model="deepseek-chat", input=fault, stream=True) as stream:
+        *_, last = stream
 
     assert ("model_not_found", "previous_response_id") == (unknown.value.code, stateless.value.param)
     assert last.type == "response.failed"
