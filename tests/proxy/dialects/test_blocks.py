@@ -213,7 +213,7 @@ anything = st.recursive(
 )
 
 
-@settings(deadline=None, print_blob=True, max_examples=50)
+@settings(deadline=None, print_blob=True, max_examples=settings().max_examples // 5)
 @given(st.lists(anything.map(lambda thing: {"choices": [{"delta": thing, "finish_reason": thing}]}), max_size=3))
 def test_nothing_that_a_provider_sends_is_an_error(chunks: list[dict[str, Any]]) -> None:
     """Whatever a delta holds."""
@@ -227,7 +227,7 @@ pieces = st.lists(
 )
 
 
-@settings(deadline=None, print_blob=True, max_examples=50)
+@settings(deadline=None, print_blob=True, max_examples=settings().max_examples // 5)
 @given(pieces, st.data())
 def test_whatever_is_mixed_every_call_keeps_its_arguments_and_every_kind_its_text(
     order: list[tuple[Any, str]], data: st.DataObject

@@ -15,7 +15,7 @@ from proxy.dialects.events import ChunkReader, typed_event
 STREAM = 'data: {"a":1}\n\n: comment\n\ndata: no json\n\ndata: [1]\r\n\r\ndata: {"b":"ü"}\n\ndata: [DONE]\n\n'.encode()
 
 
-@settings(deadline=None, print_blob=True, max_examples=50)
+@settings(deadline=None, print_blob=True, max_examples=settings().max_examples // 5)
 @given(st.lists(st.integers(0, len(STREAM)), max_size=8))
 def test_the_chunks_are_the_same_however_the_stream_is_cut(cuts: list[int]) -> None:
     """What is no JSON object says nothing."""

@@ -118,7 +118,7 @@ def test_a_refusal_is_a_text() -> None:
     assert [{"type": "text", "text": "no"}] == answer({"refusal": "no"})["content"]
 
 
-@settings(deadline=None, print_blob=True, max_examples=50)
+@settings(deadline=None, print_blob=True, max_examples=settings().max_examples // 5)
 @given(st.lists(st.integers(0, len(STREAM + DONE)), max_size=6))
 def test_a_stream_is_the_same_however_it_is_cut(cuts: list[int]) -> None:
     """Its events join to the message that the plain answer would have been, to the letter."""

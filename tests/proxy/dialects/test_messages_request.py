@@ -242,7 +242,7 @@ things = st.recursive(
 FIELDS = ["messages", "system", "tools", "tool_choice", "thinking", "metadata", "stop_sequences", "output_config"]
 
 
-@settings(deadline=None, print_blob=True, max_examples=50)
+@settings(deadline=None, print_blob=True, max_examples=settings().max_examples // 5)
 @given(st.dictionaries(st.sampled_from(FIELDS), things, max_size=4))
 def test_every_body_is_understood_or_refused(fields: dict[str, Any]) -> None:
     """Nothing else can happen, and what is understood has a chat completion's form."""

@@ -46,7 +46,7 @@ def translation() -> ResponsesStream:
     return ResponsesStream(Envelope({"instructions": "x"}, FACTS))
 
 
-@settings(deadline=None, print_blob=True, max_examples=50)
+@settings(deadline=None, print_blob=True, max_examples=settings().max_examples // 5)
 @given(st.lists(st.integers(0, len(STREAM + DONE)), max_size=6))
 def test_a_stream_is_the_same_however_it_is_cut(cuts: list[int]) -> None:
     """Its events join to the response that the plain answer would have been, to the letter."""
