@@ -38,7 +38,7 @@ in_parallel := -n 2 --dist loadfile
 test: $(installed_for_development) programs ## the tests
 	@$(bin)/python -m pytest $(or $(ARGUMENTS),$(in_parallel))
 
-programs: $(installed_for_development) ## install what tests drive and has no wheel (as root, with apt-get): Prometheus, HAProxy, nginx
+programs: $(installed_for_development) ## install what tests drive and has no wheel (as root, with apt-get): Prometheus, HAProxy, nginx, curl
 	@$(bin)/python -m tests.fakes.programs
 
 check: lint test ## everything that must hold before a change lands: lint, then test

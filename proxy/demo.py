@@ -22,6 +22,7 @@ from billing.money import UNITS_PER_USD
 from console.post_office import LINK_PATH, SIGN_IN_PATH
 from providers.catalogue import Catalogue, build, load_shipped
 from proxy.app import Gateway
+from proxy.payments import WEBHOOK_PATH
 from proxy.settings import (
     MailSettings,
     SecuritySettings,
@@ -29,7 +30,9 @@ from proxy.settings import (
     Settings,
     SignInSettings,
     StorageSettings,
+    StripeSettings,
 )
+from simulator import checkout
 from simulator.facts import KEYS, base_url
 from simulator.server import DEMO_SETTINGS
 from simulator.server import start as start_simulator
@@ -45,6 +48,8 @@ HOST = "127.0.0.1"
 CREDIT = 10 * UNITS_PER_USD
 EMAIL = "demo@example.com"
 _PORTS_TRIED = 100
+RETURN_HOSTS = ("localhost", HOST, "www.find-token.com")
+"""Where a payment page may lead back to: this machine, and where the guide's example says."""
 LINK_MICROSECONDS = 86_400_000_000
 """How long the printed link works: a day."""
 
@@ -82,7 +87,8 @@ class Demo:
   simulator   {self.simulator_url}
   sign in     {self.sign_in_url}   (with another address; mails are written into the folder, and their links printed here)
 
-  The account has $10 to spend. The six providers are simulated, so the answers are made up and nothing is sent anywhere.
+  The account has $10 to spend. The six providers are simulated, so the answers are made up and nothing is sent anywhere;
+  so are payments: the page to pay on has a button and asks for no card.
   Try it:
 
     {self.curl}
@@ -107,7 +113,7 @@ async def start_demo(resources: AsyncExitStack, *, port: int, admin_port: int, s
         pieces_per_second=DEMO_SETTINGS.pieces_per_second,
     )
     resources.push_async_callback(simulator.close)
-    settings = demo_settings(folder, ports.take(port), ports.take(admin_port))
+    settings = demo_settings(folder, ports.take(port), ports.take(admin_port), simulator.url)
     database = open_database(settings.storage.database)
     migrate(database)
     with database.session() as connection:
@@ -121,6 +127,7 @@ async def start_demo(resources: AsyncExitStack, *, port: int, admin_port: int, s
     resources.push_async_callback(gateway.close)
     gateway.sign_in.office.tell = _say
     await gateway.start()
+    simulator.checkout.webhook_url = f"{gateway.url}{WEBHOOK_PATH}"
     base = f"{gateway.url}/v1"
     sign_in_url, link = f"{gateway.url}{SIGN_IN_PATH}", f"{gateway.url}{LINK_PATH}?token={token}"
     return Demo(
@@ -143,8 +150,10 @@ def _say(text: str) -> None:
     sys.stderr.flush()
 
 
-def demo_settings(folder: Path, port: int, admin_port: int) -> Settings:
-    """The default settings, with a database in ``folder``, a secret key of their own, and the demo's account as operator."""
+def demo_settings(folder: Path, port: int, admin_port: int, simulator_url: str) -> Settings:
+    """The default settings, with a database in ``folder``, a secret key of their own, the demo's account as operator, and
+    payments that the simulator takes."""
+    stripe = {"api_key": checkout.API_KEY, "webhook_secret": checkout.WEBHOOK_SECRET, "return_hosts": RETURN_HOSTS}
     return Settings(
         server=ServerSettings(
             listen=f"{HOST}:{port}", admin_listen=f"{HOST}:{admin_port}", public_url=f"http://{HOST}:{port}"
@@ -152,6 +161,7 @@ def demo_settings(folder: Path, port: int, admin_port: int) -> Settings:
         storage=StorageSettings(database=f"sqlite:///{folder / 'find-token.db'}"),
         mail=MailSettings(folder=str(folder / "mails")),
         sign_in=SignInSettings(operators=(EMAIL,)),
+        stripe=StripeSettings.model_validate({**stripe, "api_base": f"{simulator_url}/stripe"}),
         security=SecuritySettings.model_validate({"secret_key": base64.b64encode(secrets.token_bytes(32)).decode()}),
     )
 

@@ -21,7 +21,8 @@ KEYS: dict[str, str] = {
     "stepfun": "sk-simstepfun0123456789abcdef012",
     "openai": "sk-simopenai0123456789abcdef0123",
 }
-"""A key each simulated provider accepts. Any other of the vendor's form that begins with `sk-sim` (zhipu: `sim`) will do."""
+"""A key each simulated provider accepts. Any other of the vendor's form that begins with `sk-sim` (zhipu: `sim`) will do, and
+so will `sk-your-…`, which stands in for a key in examples that people paste."""
 
 
 @dataclass(frozen=True, slots=True)

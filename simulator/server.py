@@ -9,6 +9,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from simulator.chat import ProviderRoutes
+from simulator.checkout import CheckoutRoutes
 from simulator.control import ControlRoutes
 from simulator.delivery import hide_empty_content_type
 from simulator.facts import EMBEDDING_MODELS, PROVIDERS
@@ -21,8 +22,8 @@ DEMO_SETTINGS = Settings(latency_seconds=0.02, pieces_per_second=500.0)
 """How fast the simulator answers people: quick, but visibly word by word."""
 
 
-def create_app(state: SimulatorState) -> web.Application:
-    """The application: each provider under its name, with and without `/v1`, and the control routes."""
+def create_app(state: SimulatorState, checkout: CheckoutRoutes) -> web.Application:
+    """The application: each provider under its name, with and without `/v1`, a place to pay, and the control routes."""
     app = web.Application(client_max_size=MOST_BODY_BYTES)
     app.on_response_prepare.append(hide_empty_content_type)
     for name in PROVIDERS:
@@ -35,17 +36,22 @@ def create_app(state: SimulatorState) -> web.Application:
                 app.router.add_post(f"{prefix}/embeddings", routes.embeddings)
             if balance_path:
                 app.router.add_get(f"{prefix}/{balance_path}", routes.balance)
+    checkout.add_to(app.router)
     ControlRoutes(state).add_to(app.router)
     return app
 
 
 class Running:
-    """A simulator that is being served. `url` is its root, without a slash at the end; `state` is for looking inside."""
+    """A simulator that is being served. `url` is its root, without a slash at the end; `state` is for looking inside.
 
-    def __init__(self, runner: web.AppRunner, url: str, state: SimulatorState) -> None:
+    `checkout` is its Stripe, which can be told where a webhook is listened to.
+    """
+
+    def __init__(self, runner: web.AppRunner, url: str, state: SimulatorState, checkout: CheckoutRoutes) -> None:
         self._runner = runner
         self.url = url
         self.state = state
+        self.checkout = checkout
 
     async def close(self) -> None:
         """Stop serving and break off what is under way."""
@@ -65,8 +71,11 @@ async def start(
     pauses. Raises OSError when the port is taken.
     """
     state = SimulatorState(Settings(latency_seconds=latency_seconds, pieces_per_second=pieces_per_second))
+    checkout = CheckoutRoutes()
     # Cancelling handlers is how a call that hangs learns that its caller has left.
-    runner = web.AppRunner(create_app(state), access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+    runner = web.AppRunner(
+        create_app(state, checkout), access_log=None, handler_cancellation=True, shutdown_timeout=0.1
+    )
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port, backlog=1024, reuse_address=True)
@@ -75,7 +84,8 @@ async def start(
         await runner.cleanup()
         raise
     bound = runner.addresses[0]
-    return Running(runner, root_url(host, bound[1]), state)
+    checkout.root = root_url(host, bound[1])
+    return Running(runner, checkout.root, state, checkout)
 
 
 async def serve(

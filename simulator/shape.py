@@ -30,7 +30,7 @@ class Shape:
     """
 
     name = "openai"
-    key_pattern = re.compile(r"sk-sim[A-Za-z0-9_-]*")
+    key_pattern = re.compile(r"sk-(?:sim|your-)[A-Za-z0-9_-]*")
     limit_fields: tuple[str, ...] = ("max_completion_tokens", "max_tokens")
     most_choices = 16
     unfinished: ClassVar[Fields] = {"finish_reason": None}

@@ -1,4 +1,4 @@
-"""Programs of the system that some tests drive: Prometheus, HAProxy, nginx. There are no wheels of them.
+"""Programs of the system that some tests drive: Prometheus, HAProxy, nginx, curl. There are no wheels of them.
 
 `make test` has them installed first where it may (as root, with apt-get); a test that needs one which is missing fails and
 says what to install. Services that a package would start stay stopped.
@@ -19,6 +19,7 @@ PACKAGES: Mapping[str, str] = {
     "promtool": "prometheus",
     "haproxy": "haproxy",
     "nginx": "nginx-light",
+    "curl": "curl",
     **({"redis-server": "redis-server"} if sys.version_info >= (3, 12) else {}),
 }
 """Each program, and the package of Debian and Ubuntu that has it. Redis comes as a wheel where there is one."""

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from simulator.checkout import CheckoutRoutes
 from simulator.facts import KEYS
 from simulator.journal import RecordedCall
 from simulator.server import Running, create_app, root_url
@@ -189,11 +190,13 @@ async def test_a_server_error_page_without_content_type_has_none(simulator: Runn
 
 async def test_a_caller_that_leaves_is_noticed_without_cancellation_too() -> None:
     """A server that does not cancel its handlers finds out when it writes."""
-    state = SimulatorState(Settings(pieces_per_second=200))
-    runner = web.AppRunner(create_app(state), access_log=None, handler_cancellation=False, shutdown_timeout=0.1)
+    state, checkout = SimulatorState(Settings(pieces_per_second=200)), CheckoutRoutes()
+    runner = web.AppRunner(
+        create_app(state, checkout), access_log=None, handler_cancellation=False, shutdown_timeout=0.1
+    )
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    simulator = Running(runner, root_url("127.0.0.1", runner.addresses[0][1]), state)
+    simulator = Running(runner, root_url("127.0.0.1", runner.addresses[0][1]), state, checkout)
     reader, writer = await send(simulator, text="Hi pieces=2000", stream=True)
     await reader.readuntil(b'"delta":{"content"')
     await leave(writer)
