@@ -11,9 +11,11 @@ import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import aiohttp
 import pytest
@@ -21,13 +23,13 @@ import pytest
 from billing.money import UNITS_PER_USD
 from storage.accounts import create_account
 from storage.audit import audit
-from storage.database import open_database
+from storage.database import Database, open_database
 from storage.keys import create_key
 from storage.migrating import migrate
 from storage.postings import find_balance
 from tests.fakes.raw_upstream import RawUpstream
 from tests.fakes.stripe import API_KEY, SECRET, FakeStripe, signature
-from tests.faults.processes import started, write_files
+from tests.faults.processes import Running, started, write_files
 from tests.gateway import book
 from tests.paying import RETURN_URL, SESSION, Shop, running_shop
 
@@ -35,6 +37,7 @@ EXAM = os.environ.get("FIND_TOKEN_EXAM") == "1"
 SEQUENCES = 10_000 if EXAM else 60
 FORGERIES = 10_000 if EXAM else 300
 DEATHS = 5 if EXAM else 2
+SEQUENCES_OF_TWO, DEATHS_OF_TWO = (10_000, 20) if EXAM else (20, 1)
 AT_ONCE = 20
 CENT = UNITS_PER_USD // 100
 
@@ -46,11 +49,23 @@ def chosen_seed() -> int:
     return seed
 
 
-async def story(shop: Shop, draw: random.Random) -> tuple[list[bytes], int]:
+class Till(Protocol):
+    """Where recharges are opened, and Stripe tells what became of them."""
+
+    stripe: FakeStripe
+
+    async def open(self, amount: float = 20, *, key: str = "") -> tuple[str, str]:
+        """Open a recharge: its id, and its session's."""
+
+    async def deliver(self, body: bytes) -> Any:
+        """Stripe sends an event; what has a status and a body."""
+
+
+async def story(till: Till, key: str, draw: random.Random) -> tuple[list[bytes], int]:
     """A recharge and everything that Stripe tells of it; and what its account must have of it in the end."""
     cents = draw.randrange(1_000, 5_001)
-    _, session_id = await shop.open(cents / 100)
-    stripe = shop.stripe
+    _, session_id = await till.open(cents / 100, key=key)
+    stripe = till.stripe
     unpaid = {**stripe.sessions[session_id], "status": "complete"}
     ending = draw.choice(("paid", "paid", "paid", "late", "failed", "expired"))
     if ending == "expired":
@@ -93,34 +108,131 @@ def shuffled(events: list[bytes], draw: random.Random) -> list[bytes]:
     return told
 
 
-async def deliver(shop: Shop, events: list[bytes]) -> None:
+async def deliver(till: Till, events: list[bytes]) -> None:
     """Twenty at the same time; what a busy database could not take in time is told again, as Stripe does."""
     for start in range(0, len(events), AT_ONCE):
         waiting = events[start : start + AT_ONCE]
         for _ in range(20):
-            replies = await asyncio.gather(*(shop.deliver(event) for event in waiting))
+            replies = await asyncio.gather(*(till.deliver(event) for event in waiting))
             assert {reply.status for reply in replies} <= {200, 503}, [reply.body for reply in replies]
             waiting = [event for event, reply in zip(waiting, replies, strict=True) if reply.status == 503]
             if not waiting:
                 break
+            await asyncio.sleep(0.05)
         assert [] == waiting
+
+
+async def batch(till: Till, database: Database, draw: random.Random) -> tuple[str, int]:
+    """Twenty recharges of a new account, and everything that is told of them: the account, and what it must have then.
+
+    An account of its own, because one alone may not ask for so many recharges a minute.
+    """
+    with database.session() as connection:
+        account = create_account(connection, f"{secrets.token_hex(8)}@example.com")
+        _, key = create_key(connection, account.id, "test", "sk-ft_")
+    stories = [await story(till, key, draw) for _ in range(AT_ONCE)]
+    await deliver(till, shuffled([event for events, _ in stories for event in events], draw))
+    return account.id, sum(left for _, left in stories)
+
+
+def prove(database: Database, expected: Mapping[str, int]) -> None:
+    """Each account has what it must have, and the books agree with themselves."""
+    with database.session(snapshot=True) as connection:
+        assert expected == {account_id: find_balance(connection, account_id).balance for account_id in expected}
+        assert [] == audit(connection)
 
 
 async def test_any_sequence_of_webhooks_ends_the_same(database_url: str, alpha: RawUpstream, beta: RawUpstream) -> None:
     """Paid late or never, too much or too little, refunded in parts, disputed and won or lost."""
     draw = random.Random(chosen_seed())
-    catalogue = book(alpha.url, beta.url)
-    stripe = await FakeStripe().start()
-    async with AsyncExitStack() as resources:
-        resources.push_async_callback(stripe.close)
-        shop = await resources.enter_async_context(running_shop(catalogue, database_url, stripe=stripe))
-        expected = 0
-        for _ in range(0, SEQUENCES, AT_ONCE):
-            stories = [await story(shop, draw) for _ in range(AT_ONCE)]
-            await deliver(shop, shuffled([event for events, _ in stories for event in events], draw))
-            expected += sum(left for _, left in stories)
-        assert expected == shop.balance().balance
-        shop.prove()
+    async with running_shop(book(alpha.url, beta.url), database_url) as shop:
+        database = shop.gateway.database
+        prove(database, dict([await batch(shop, database, draw) for _ in range(0, SEQUENCES, AT_ONCE)]))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of an event; 503 also where nobody answered."""
+
+    status: int
+    body: bytes = b""
+
+
+class TwoProcesses:
+    """Two gateways on one database, either of which hears an event. One may die; another is started in its place."""
+
+    def __init__(self, folder: Path, serve: tuple[str, ...], stripe: FakeStripe, draw: random.Random) -> None:
+        self.stripe = stripe
+        self._folder = folder
+        self._serve = serve
+        self._draw = draw
+        self._running: list[Running] = []
+        self._resources = AsyncExitStack()
+
+    async def __aenter__(self) -> TwoProcesses:
+        self._client = await self._resources.enter_async_context(aiohttp.ClientSession())
+        self._running = list(await asyncio.gather(self._start(), self._start()))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._resources.aclose()
+
+    async def _start(self) -> Running:
+        return await self._resources.enter_async_context(started(self._folder, *self._serve))
+
+    async def open(self, amount: float = 20, *, key: str = "") -> tuple[str, str]:
+        """Open a recharge at one of the two; at the other where nobody answers."""
+        body = {"amount": amount, "success_url": RETURN_URL, "cancel_url": RETURN_URL}
+        headers = {"Authorization": f"Bearer {key}"}
+        while True:
+            url = f"{self._draw.choice(self._running).url}/v1/user/credits"
+            try:
+                async with self._client.post(url, json=body, headers=headers) as response:
+                    assert 200 == response.status, await response.text()
+                    opened = await response.json()
+                    return opened["recharge_id"], opened["checkout_url"].rpartition("/")[2]
+            except aiohttp.ClientError:
+                await asyncio.sleep(0.05)
+
+    async def deliver(self, body: bytes) -> Answer:
+        """Stripe sends an event to one of the two, freshly signed."""
+        url, headers = self._draw.choice(self._running).url, {"Stripe-Signature": self.stripe.sign(body)}
+        try:
+            async with self._client.post(f"{url}/webhooks/stripe", data=body, headers=headers) as response:
+                return Answer(response.status, await response.read())
+        except aiohttp.ClientError:
+            return Answer(503)
+
+    async def die(self) -> None:
+        """One of the two is killed in a moment, and another started."""
+        await asyncio.sleep(self._draw.random() / 10)
+        place = self._draw.randrange(2)
+        self._running[place].process.kill()
+        self._running[place] = await self._start()
+
+
+async def test_two_processes_hear_of_the_same_payments_at_once(postgres_database_url: str, tmp_path: Path) -> None:
+    """S-042: whichever process hears of it, however often, and whichever dies meanwhile: each payment is credited once."""
+    draw, stripe = random.Random(chosen_seed()), await FakeStripe().start()
+    keys = {"api_key": API_KEY, "webhook_secret": SECRET, "api_base": stripe.url, "return_hosts": ["www.example.com"]}
+    serve = ("--config", str(write_files(tmp_path, postgres_database_url, "http://127.0.0.1:9", stripe=keys)), "serve")
+    database = open_database(postgres_database_url)
+    expected: dict[str, int] = {}
+    migrate(database)
+    batches = SEQUENCES_OF_TWO // AT_ONCE
+    deadly = set(draw.sample(range(batches), DEATHS_OF_TWO))
+    try:
+        async with TwoProcesses(tmp_path, serve, stripe, draw) as both:
+            for number in range(batches):
+                told = asyncio.create_task(batch(both, database, draw))
+                if number in deadly:
+                    await asyncio.sleep(0.1)
+                    await both.die()
+                account_id, left = await told
+                expected[account_id] = left
+        prove(database, expected)
+    finally:
+        await stripe.close()
 
 
 @pytest.fixture
