@@ -9,6 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.faults.processes import PATIENT
 from tests.faults.serving import Serving, serving
 
 ROUNDS, CALLS = (50, 200) if os.environ.get("FIND_TOKEN_EXAM") == "1" else (2, 60)
@@ -17,7 +18,7 @@ ROUNDS, CALLS = (50, 200) if os.environ.get("FIND_TOKEN_EXAM") == "1" else (2, 6
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_none_of_the_calls_that_begin_afterwards_is_served(tmp_path: Path, workers: int) -> None:
     """S-095: a key that is warm in every process, also one that is revoked during a burst of calls."""
-    async with serving(tmp_path, workers=workers) as gateway:
+    async with serving(tmp_path, workers=workers, routing=PATIENT) as gateway:
         for number in range(ROUNDS):
             assert CALLS == await refusals(gateway, in_a_burst=number % 2 == 1)
 
