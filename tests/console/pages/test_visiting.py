@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from console.limits import REQUESTS_PER_MINUTE
 from tests.gateway import Gateway
 from tests.visiting import Browser, sign_in
@@ -74,3 +76,16 @@ async def test_too_many_pages(pages: Gateway) -> None:
     assert [404] * REQUESTS_PER_MINUTE == statuses[:REQUESTS_PER_MINUTE]
     assert int(refused.headers["Retry-After"]) >= 1
     assert b"<h1>" in refused.body
+
+
+async def test_pages_and_programs_lock_each_other_out_of_nothing(pages: Gateway) -> None:
+    """Whoever looks at too many pages can still ask the account API and make calls; whoever asks it too often sees the pages."""
+    ada, eve = sign_in(pages, "ada", "eve")
+    page, program = "/my/tickets/ticket_none", "/v1/user/balance"
+
+    for browser, exhausted, free in ((ada, page, program), (eve, program, page)):
+        replies = await asyncio.gather(*[browser.get(exhausted) for _ in range(REQUESTS_PER_MINUTE + 20)])
+        assert 429 in {reply.status for reply in replies}
+        assert (404 if free == page else 200) == (await browser.get(free)).status
+    assert 200 == (await pages.send(b"", method="GET", path=program)).status
+    assert 200 == (await pages.chat()).status
