@@ -229,7 +229,11 @@ def _operation(method: str, path: str, operation: Operation, schemas: dict[str, 
     responses = {str(operation.status): {"description": operation.summary, "content": answer}}
     for status in _errors(operation, path, is_call=is_call, has_body=bool(body)):
         codes = ", ".join(code for code, (number, _) in CODES.items() if number == status)
-        responses[str(status)] = {"description": codes, "content": {JSON: {"schema": error}}}
+        # What goes wrong on a page is a page; what is no proper request is told in JSON everywhere.
+        page = {HTML: {"schema": {"type": "string"}}} if operation.media == HTML else {}
+        responses[str(status)] = {"description": codes, "content": {JSON: {"schema": error}, **page}}
+    if operation.media == HTML:
+        responses["303"] = {"description": "Leads on to another page"}
     return {**made, "responses": responses}
 
 
@@ -250,10 +254,12 @@ def _errors(operation: Operation, path: str, *, is_call: bool, has_body: bool) -
         statuses.add(409)
     if path.startswith(("/v1/auth/", "/sign")):
         statuses |= {400, 401, 403, 429, 503}
+    if path.startswith("/sign-in/google"):
+        statuses.add(404)
     if path.startswith("/v1/streams/"):
         statuses |= {400, 410}
     if path == WEBHOOK:
-        statuses |= {400, 413, 503}
+        statuses |= {400, 408, 413, 415, 503}
     return sorted(statuses)
 
 
