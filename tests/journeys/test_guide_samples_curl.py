@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from email import message_from_bytes
 from email.message import Message
 from email.parser import Parser
+from email.policy import default
 from pathlib import Path
 from typing import Any
 
@@ -109,41 +112,51 @@ class Curl:
         return made["id"], made["key"]
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A demo, and an account in it with nothing on it, made by the operator's commands while the demo runs."""
-
-    told: dict[str, str]
-    newcomer: str
-
-
 @pytest.fixture(scope="module")
 def started(
-    start_command: Callable[..., AbstractContextManager[Any]],
-    command: Callable[..., Any],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Started]:
+    start_command: Callable[..., AbstractContextManager[Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
     """A demo of these lines' own: they leave provider keys and recharges behind."""
-    folder: Path = tmp_path_factory.mktemp("demo")
     ports = ("--port", "0", "--admin-port", "0", "--simulator-port", "0")
-    with start_command(folder, "demo", *ports) as running:
-        settings = folder / "find-token.toml"
-        settings.write_text(f'[storage]\ndatabase = "sqlite:///{running.told["folder"]}/find-token.db"\n')
-        command("account", "create", "newcomer@example.com", "--config", settings)
-        made = command("key", "create", "newcomer@example.com", "--name", "first", "--config", settings)
-        yield Started(running.told, made["key"])
+    with start_command(tmp_path_factory.mktemp("demo"), "demo", *ports) as running:
+        yield running.told
 
 
 @pytest.fixture
-def curl(started: Started, tmp_path: Path) -> Curl:
+def curl(started: dict[str, str], tmp_path: Path) -> Curl:
     """curl, for the demo's account."""
-    return Curl(tmp_path, started.told["base_url"], started.told["key"])
+    return Curl(tmp_path, started["base_url"], started["key"])
+
+
+def signed_up(told: Mapping[str, str], email: str) -> str:
+    """What the guide has before its first line: an address, a link in a mail, and a key that is made on the dashboard."""
+
+    def post(path: str, body: Any, cookie: str = "") -> tuple[Any, str]:
+        headers = {"Content-Type": "application/json", "Origin": told["console_url"].rstrip("/"), "Cookie": cookie}
+        request = urllib.request.Request(told["base_url"] + path, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer), str(answer.headers.get("Set-Cookie", "")).partition(";")[0]
+
+    post("/auth/email", {"email": email})
+    folder, until = Path(told["folder"], "mails"), time.monotonic() + 30
+    while not (links := [link for path in folder.glob("*") if "?token=" in (link := last_word(path))]):
+        assert time.monotonic() < until, "no mail came"
+        time.sleep(0.02)
+    _, session = post("/auth/email/confirm", {"token": links[0].partition("?token=")[2]})
+    made, _ = post("/user/keys", {"name": "first"}, session)
+    return str(made["key"])
+
+
+def last_word(mail: Path) -> str:
+    """How the text of a mail ends."""
+    body = message_from_bytes(mail.read_bytes(), policy=default).get_body(("plain",))
+    return str(body.get_content()).split()[-1] if body is not None else ""
 
 
 @pytest.fixture
-def newcomer(curl: Curl, started: Started) -> Curl:
-    """curl, for an account with nothing on it."""
-    return curl.by(started.newcomer)
+def newcomer(curl: Curl, started: dict[str, str]) -> Curl:
+    """curl, for somebody who has just signed up."""
+    return curl.by(signed_up(started, "newcomer@example.com"))
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -296,9 +309,9 @@ def test_too_many_calls_are_a_429(curl: Curl) -> None:
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
 
 
-def test_where_nobody_can_serve_it_is_a_503(curl: Curl, started: Started) -> None:
+def test_where_nobody_can_serve_it_is_a_503(curl: Curl, started: dict[str, str]) -> None:
     """All providers refuse what waiting cannot mend; another is tried, and then that is said."""
-    simulator = started.told["simulator_url"]
+    simulator = started["simulator_url"]
     order = {"kind": "status", "name": "no_balance", "times": 0}
     for name in PROVIDERS:
         curl.ask("POST", f"/_simulator/{name}/faults", [order], root=simulator)
