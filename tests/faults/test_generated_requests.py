@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import itertools
 import json
 import os
 import threading
@@ -73,6 +74,7 @@ class Talker:
         self._key = ""
         self._asked = OF_ONE_ACCOUNT
         self._own: dict[str, str] = {}
+        self._numbers = itertools.count(1)
         self.count = 0
 
     def ask(self, made: Made) -> tuple[int, Mapping[str, str], bytes]:
@@ -92,7 +94,7 @@ class Talker:
 
     def _begin_account(self) -> None:
         """An account with credit, and what exists of it, by the beginning of the paths that lead there."""
-        _, self._key = self._gateway.new_account(f"person{self.count}")
+        _, self._key = self._gateway.new_account(f"person{next(self._numbers)}")
         call = {
             "model": "deepseek-chat",
             "messages": [{"role": "user", "content": "Hello"}],
@@ -134,15 +136,17 @@ class Talker:
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:
         """One request, on the same connection while the gateway keeps it."""
-        for attempt in range(2):
+        for _ in range(2):
             try:
                 self._connection.request(method, target, body, dict(headers))
                 response = self._connection.getresponse()
                 return response.status, dict(response.headers), response.read()
-            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+            except BaseException as error:
+                # What is kept open may end while nobody looks; a second time it is no accident.
                 self._connection.close()
-                assert attempt == 0, "a connection ended without an answer"
-        raise AssertionError("unreachable")
+                if not isinstance(error, (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)):
+                    raise
+        raise AssertionError("a connection ended without an answer")
 
     def close(self) -> None:
         """Close the connection."""
