@@ -242,7 +242,8 @@ class Gateway:
             for path, dialect in DIALECTS.items():
                 application.router.add_post(base + path, speak(dialect, self._shortcut.route))
             application.router.add_post(f"{base}/quote", self._quote)
-            application.router.add_get(base + "/streams/{id}", stream)
+            # No HEAD: the stream's bytes would come after the head of its answer.
+            application.router.add_get(base + "/streams/{id}", stream, allow_head=False)
             application.router.add_get(f"{base}/models", models)
             application.router.add_get(base + "/models/{id:.+}/endpoints", endpoints)
             application.router.add_get(base + "/models/{id:.+}", model)

@@ -336,3 +336,16 @@ async def test_with_a_key_a_resumable_stream_is_both(gateway: Gateway, alpha: Ra
     assert (first.body, "true") == (again.body, again.header("Replayed"))
     assert (first.body.partition(b"id: 2\n\n")[2], None) == (rest.body, rest.header("Replayed"))
     assert 1 == len(alpha.requests)
+
+
+async def test_head_gets_no_stream(gateway: Gateway) -> None:
+    """A body after the head of its answer would be taken for the next answer on the same connection."""
+    made = await gateway.send(json.dumps(chat_body(stream=True)).encode(), headers=RESUMABLE)
+    head = f"Host: gateway\r\nAuthorization: Bearer {gateway.key}\r\n"
+    asked = f"HEAD /v1/streams/{made.header('Request-Id')} HTTP/1.1\r\n{head}\r\nGET /v1/models HTTP/1.1\r\n{head}"
+
+    caller = await gateway.dial_raw(f"{asked}Connection: close\r\n\r\n".encode())
+    first, _, second = (await caller.read_all()).partition(b"\r\n\r\n")
+
+    assert b"HTTP/1.1 405" == first[:12]
+    assert b"HTTP/1.1 200" == second[:12]
