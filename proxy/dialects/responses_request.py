@@ -46,6 +46,7 @@ def chat_request(document: Mapping[str, Any]) -> dict[str, Any]:
     ):
         # That several may be called is what everybody does who can.
         chat["parallel_tool_calls"] = False
+    as_object(document.get("metadata"), "metadata")
     effort = as_object(document.get("reasoning"), "reasoning").get("effort")
     if effort is not None:
         chat["reasoning_effort"] = as_text(effort, "reasoning.effort")

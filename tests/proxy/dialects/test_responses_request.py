@@ -192,6 +192,7 @@ def test_calls_and_their_outputs() -> None:
         ({"tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
         ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),
         ({"reasoning": {"effort": 1}}, "reasoning.effort"),
+        ({"metadata": 299}, "metadata"),
         ({"text": {"format": {"type": "xml"}}}, "text.format.type"),
         ({"text": {"format": {"type": "json_schema", "schema": 1}}}, "text.format.schema"),
         ({"user": 1}, "user"),
