@@ -36,13 +36,15 @@ def with_model(document: bytes, name: bytes) -> bytes:
     if behind:
         rest = document[behind:].lstrip(_BETWEEN)
         # If what is left is an object with a brace before it, then no list and no other object was open there.
-        if _is_object(rest_as_object := b"{" + rest):
+        if _has_a_model(rest_as_object := b"{" + rest):
             return document[: len(document) - len(rest)] + replace_text(rest_as_object, _MODEL, name)[1:]
     return replace_text(document, _MODEL, name)
 
 
-def _is_object(document: bytes) -> bool:
+def _has_a_model(document: bytes) -> bool:
+    """Whether it is an object that names one; where it names none, that stands before the vectors."""
     try:
-        return isinstance(parse_json(document), dict)
+        read = parse_json(document)
     except (ValueError, RecursionError):
         return False
+    return isinstance(read, dict) and "model" in read

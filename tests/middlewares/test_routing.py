@@ -350,10 +350,10 @@ async def test_a_silent_candidate_is_left_while_another_stands_by(
 ) -> None:
     """Inside the one deadline, which alone holds for the last one."""
     gateway: Gateway = await start_gateway(
-        routing={"candidate_plain_seconds": 0.1, "candidate_first_content_seconds": 0.1}
+        routing={"candidate_plain_seconds": 0.4, "candidate_first_content_seconds": 0.4}
     )
     alpha.otherwise = lambda _request: [HANG]
-    beta.otherwise = lambda request: [0.3, *as_asked()(request)]
+    beta.otherwise = lambda request: [0.6, *as_asked()(request)]
     reply = await gateway.chat(stream=streaming)
 
     assert (200, "beta", "2") == (reply.status, reply.header("Provider"), reply.header("Attempts"))

@@ -29,8 +29,8 @@ def test_an_ask_cannot_be_changed() -> None:
 
 
 def test_what_a_provider_must_be_able_to_do() -> None:
-    """Four things; a fifth is asked of seven dialects at once."""
-    assert ["headers", "read_error", "read_hidden_error", "shape"] == METHODS
+    """Five things; a sixth is asked of seven dialects at once."""
+    assert ["headers", "read_error", "read_hidden_error", "read_wallet", "shape"] == METHODS
 
 
 @pytest.mark.parametrize("name", sorted(DIALECTS))
