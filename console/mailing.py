@@ -110,12 +110,15 @@ async def send(message: EmailMessage, recipient: str, rules: MailRules) -> None:
 
 
 def write(message: EmailMessage, rules: MailRules, tell: Callable[[str], None]) -> None:
-    """Put a message into the folder, for its owner's eyes alone, and tell where, with the link in it."""
+    """Put a message into the folder, for its owner's eyes alone, and tell where, with the link in it. It is whole as soon as it
+    is there: who watches the folder reads no half of one."""
     folder = Path(rules.folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}.eml"
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    beginning = path.with_suffix(".part")
+    with os.fdopen(os.open(beginning, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(message.as_bytes())
+    beginning.rename(path)
     body = message.get_body(("plain",))
     assert body is not None, "every message has a plain text"
     link = str(body.get_content()).strip().rpartition("\n")[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import threading
 from dataclasses import replace
 from email import message_from_bytes
 from email.policy import default
@@ -121,6 +122,27 @@ def test_a_mail_in_a_folder_is_for_its_owner_s_eyes(tmp_path: Path) -> None:
     assert (0o600, 0o700) == (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode))
     assert "ada" not in told[0]
     assert "\n  https://us.example/sign-in\n" in told[0]
+
+
+def test_who_watches_the_folder_reads_no_half_mail(tmp_path: Path) -> None:
+    """A mail is whole as soon as it is there."""
+    rules = replace(RULES, folder=str(tmp_path))
+    message = build_message("id", "a@b.de", TEXTS, rules)
+    whole = message.as_bytes()
+
+    def write_many() -> None:
+        for _ in range(200):
+            write(message, rules, lambda _told: None)
+
+    writing = threading.Thread(target=write_many)
+    writing.start()
+    seen: set[Path] = set()
+    while len(seen) < 200:
+        for path in set(tmp_path.glob("*.eml")) - seen:
+            assert whole == path.read_bytes()
+            seen.add(path)
+    writing.join()
+    assert seen == set(tmp_path.iterdir())
 
 
 def test_a_password_is_not_shown() -> None:

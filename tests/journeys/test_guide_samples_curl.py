@@ -139,7 +139,7 @@ def signed_up(told: Mapping[str, str], email: str) -> str:
 
     post("/auth/email", {"email": email})
     folder, until = Path(told["folder"], "mails"), time.monotonic() + 30
-    while not (links := [link for path in folder.glob("*") if "?token=" in (link := last_word(path))]):
+    while not (links := [link for path in folder.glob("*.eml") if "?token=" in (link := last_word(path))]):
         assert time.monotonic() < until, "no mail came"
         time.sleep(0.02)
     _, session = post("/auth/email/confirm", {"token": links[0].partition("?token=")[2]})
