@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from providers.asking import Heard, ask
 from providers.catalogue import Catalogue, ProviderEntry
 from providers.errors import (
     AnswerUnreadable,
@@ -24,7 +25,7 @@ from providers.errors import (
 from providers.health import Health, HealthKey
 from providers.json_bytes import parse_json
 from providers.key_choice import KeyChoice
-from providers.transport import Outgoing, Transport, UpstreamAnswer, was_late
+from providers.transport import Outgoing, Transport, was_late
 
 ANSWERED: Final = "answered"
 UNREACHABLE: Final = "unreachable"
@@ -172,8 +173,7 @@ class Probing:
         outgoing = Outgoing(f"{provider.base_url}/models", provider.dialect.headers(key), b"", method="GET")
         until = asyncio.get_running_loop().time() + timeout_seconds
         try:
-            async with asyncio.timeout_at(until), await self._transport.open(outgoing) as incoming:
-                return await _error_in(provider, incoming)
+            return _error_in(provider, await ask(self._transport, outgoing, until=until, limit_bytes=LIST_LIMIT_BYTES))
         except TimeoutError:
             return UpstreamTimedOut("no answer to a probe in time", heard_late=was_late(until))
         except UpstreamError as error:
@@ -206,12 +206,11 @@ _SAYS_NOTHING: Final = (403, 404, 405, _NO_SUCH_LIST)
 """Answers about the list and not about the provider: it is not given to this key, or not at all."""
 
 
-async def _error_in(provider: ProviderEntry, incoming: UpstreamAnswer) -> UpstreamError | None:
-    body = await incoming.read(LIST_LIMIT_BYTES)
-    if incoming.status != 200:
-        return provider.dialect.read_error(incoming.status, incoming.headers, body)
+def _error_in(provider: ProviderEntry, heard: Heard) -> UpstreamError | None:
+    if heard.status != 200:
+        return provider.dialect.read_error(heard.status, heard.headers, heard.body)
     try:
-        listed = parse_json(body)
+        listed = parse_json(heard.body)
     except (ValueError, RecursionError):
         listed = None
     if not isinstance(listed, dict):

@@ -17,6 +17,7 @@ from decimal import Decimal
 from math import inf
 from typing import Final, Protocol
 
+from providers.asking import ask
 from providers.catalogue import Catalogue, ProviderEntry
 from providers.errors import UpstreamError
 from providers.health import Health
@@ -130,10 +131,10 @@ class Wallets:
         """What is left; empty where the answer is none."""
         url = f"{provider.base_url}/{provider.dialect.wallet_path}"
         outgoing = Outgoing(url, provider.dialect.headers(provider.keys[0]), b"", method="GET")
+        until = asyncio.get_running_loop().time() + ANSWER_SECONDS
         try:
-            async with asyncio.timeout(ANSWER_SECONDS), await self._transport.open(outgoing) as incoming:
-                body = await incoming.read(ANSWER_LIMIT_BYTES)
-                answer = parse_json(body) if incoming.status == 200 else None
+            heard = await ask(self._transport, outgoing, until=until, limit_bytes=ANSWER_LIMIT_BYTES)
+            answer = parse_json(heard.body) if heard.status == 200 else None
         except (TimeoutError, UpstreamError, ValueError, RecursionError):
             return {}
         return provider.dialect.read_wallet(answer, provider.base_url) if isinstance(answer, dict) else {}

@@ -57,7 +57,7 @@ from proxy.probes import READY_SECONDS, healthz, metrics, readyz
 from proxy.probes import ROUTES as PROBE_ROUTES
 from proxy.quote import quote
 from proxy.reloading import Reloading, reload_now, settings_in_force
-from proxy.repeating import end, every
+from proxy.repeating import every
 from proxy.settings import Settings
 from proxy.shortcut import SHORTCUT, Shortcut, fold
 from proxy.sign_in import SignInPlane
@@ -214,7 +214,9 @@ class Gateway:
         await self.sign_in.office.close()
         await self._answers.close()
         await self._ledger.close()
-        await end(self._tasks)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._limiter.close()
         await self._payments.payments.close()
         await self._transport.close()

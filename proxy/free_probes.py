@@ -12,7 +12,6 @@ from providers.health import Health
 from providers.probing import ProbeSettings, Probing
 from providers.transport import Transport
 from providers.wallets import Wallets, WalletSettings
-from proxy.repeating import end
 from proxy.settings import Settings
 
 
@@ -34,11 +33,6 @@ async def free_probes(
         routing = settings().routing
         return WalletSettings(routing.wallet_seconds, routing.spare_below_hours)
 
-    probing = Probing(transport, health, experience.keys, catalogue, times, instruments.probed)
-    wallets = Wallets(transport, health, catalogue, wallet_settings, instruments.wallet)
-    asking = [asyncio.create_task(probing.watch()), asyncio.create_task(wallets.watch())]
-    try:
-        await asyncio.gather(*asking)
-    finally:
-        # Not a TaskGroup: it cancels once, and waits for ever for one whose connection kept that to itself.
-        await end(asking)
+    async with asyncio.TaskGroup() as asking:
+        asking.create_task(Probing(transport, health, experience.keys, catalogue, times, instruments.probed).watch())
+        asking.create_task(Wallets(transport, health, catalogue, wallet_settings, instruments.wallet).watch())

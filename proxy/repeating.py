@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 from storage.connection import StorageUnavailable
 
@@ -13,7 +13,6 @@ logger = logging.getLogger("find-token.app")
 
 AGAIN_SECONDS: Final = 1.0
 """How soon background work that the database could not do is tried again."""
-CANCEL_AGAIN_SECONDS: Final = 0.5
 
 
 async def every(
@@ -34,13 +33,3 @@ async def every(
             if not failed:
                 logger.warning("background work waits for the database: %s", error)
             failed = True
-
-
-async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel until all have ended. Once is not enough: a connection that is being made may keep a cancellation to itself."""
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_SECONDS)
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from proxy.repeating import end, every
+from proxy.repeating import every
 from storage.connection import StorageUnavailable
 
 
@@ -42,29 +42,3 @@ async def test_a_mistake_of_ours_is_not_hidden() -> None:
 
     with pytest.raises(ValueError, match="a mistake"):
         await every(0.001, work)
-
-
-async def test_work_that_keeps_a_cancellation_to_itself_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a connection that is being made may do: a process that is told to stop must not wait for it for ever."""
-    monkeypatch.setattr("proxy.repeating.CANCEL_AGAIN_SECONDS", 0.001)
-    kept = 0
-
-    async def keep() -> None:
-        nonlocal kept
-        while kept < 2:
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                kept += 1
-        await asyncio.Event().wait()
-
-    async def fail() -> None:
-        raise StorageUnavailable("away")
-
-    tasks = [asyncio.create_task(keep()), asyncio.create_task(fail())]
-    await asyncio.sleep(0)
-    async with asyncio.timeout(10):
-        await end(tasks)
-
-    assert 2 == kept
-    assert [True, True] == [task.done() for task in tasks]
