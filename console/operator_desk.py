@@ -14,7 +14,7 @@ from pydantic import Field
 
 from billing.money import format_usd
 from console.answers import Body, Dollars, Instant, nothing_here
-from console.operators import Operator
+from console.operators import SignedIn
 from console.tickets import Line, Lines
 from middlewares.errors import Refusal, invalid
 from storage.accounts import Account, find_account, set_status
@@ -82,7 +82,7 @@ class OperatorDesk:
         if wish.expires is not None and wish.expires <= await self._database.read(_clock):
             raise invalid("expires", "expires: expected a day that is to come")
 
-    async def credit(self, operator: Operator, account_id: str, wish: NewCredit) -> Balance:
+    async def credit(self, operator: SignedIn, account_id: str, wish: NewCredit) -> Balance:
         """Give a promotional credit, once under its id, with the operator named in the entry's reason."""
         await self.check_credit(wish)
         assert wish.id is not None, "a credit that is given has an id"
@@ -97,7 +97,7 @@ class OperatorDesk:
             _told(operator, "credited", account_id, f"{format_usd(wish.amount)} USD as {wish.id}")
         return balance
 
-    async def set_active(self, operator: Operator, account_id: str, *, active: bool) -> Account:
+    async def set_active(self, operator: SignedIn, account_id: str, *, active: bool) -> Account:
         """Deactivate an account or make it active again; one that is so already stays as it is."""
         if account_id == operator.account_id:
             raise invalid(None, "this is the account that you are signed in with")
@@ -110,7 +110,7 @@ class OperatorDesk:
             _told(operator, "reactivated" if active else "deactivated", account_id)
         return account
 
-    async def publish(self, operator: Operator, wish: NewAnnouncement) -> Announcement:
+    async def publish(self, operator: SignedIn, wish: NewAnnouncement) -> Announcement:
         """Publish an announcement, once under its id."""
         done = await self._database.run(_publish, wish)
         if isinstance(done, str):
@@ -122,7 +122,7 @@ class OperatorDesk:
             _told(operator, "published", made.id)
         return made
 
-    async def withdraw(self, operator: Operator, announcement_id: str) -> None:
+    async def withdraw(self, operator: SignedIn, announcement_id: str) -> None:
         """Show an announcement no longer."""
         now = await self._database.run(_withdraw, announcement_id)
         if now is None:
@@ -130,7 +130,7 @@ class OperatorDesk:
         if now:
             _told(operator, "withdrew", announcement_id)
 
-    async def answer(self, operator: Operator, ticket_id: str, wish: NewAnswer) -> None:
+    async def answer(self, operator: SignedIn, ticket_id: str, wish: NewAnswer) -> None:
         """Answer a ticket; a mail tells its owner."""
         done = await self._database.run(_answer, ticket_id, wish.text, wish.seen)
         if done is None:
@@ -140,7 +140,7 @@ class OperatorDesk:
         if done[1]:
             _told(operator, "answered", ticket_id)
 
-    async def close(self, operator: Operator, ticket_id: str) -> None:
+    async def close(self, operator: SignedIn, ticket_id: str) -> None:
         """Nothing more is to be done about a ticket."""
         now = await self._database.run(_close, ticket_id)
         if now is None:
@@ -149,7 +149,7 @@ class OperatorDesk:
             _told(operator, "closed", ticket_id)
 
 
-def _told(operator: Operator, did: str, what: str, more: str = "") -> None:
+def _told(operator: SignedIn, did: str, what: str, more: str = "") -> None:
     logger.info("operator %s %s %s%s", operator.account_id, did, what, f": {more}" if more else "")
 
 

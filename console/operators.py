@@ -11,7 +11,7 @@ SESSION_HOURS: Final = 12
 """How old an operator's session may be: what it can do is worth signing in for again."""
 
 
-class Operator(Protocol):
+class SignedIn(Protocol):
     """Somebody who is signed in, since an instant in microseconds."""
 
     @property
@@ -33,10 +33,10 @@ class Operators:
         """Whether there is any."""
         return any(True for _ in self._addresses())
 
-    def include(self, somebody: Operator) -> bool:
+    def include(self, somebody: SignedIn) -> bool:
         """Whether this is one of them now."""
         return somebody.email in {address.lower() for address in self._addresses()}
 
-    def signed_in_lately(self, somebody: Operator) -> bool:
+    def signed_in_lately(self, somebody: SignedIn) -> bool:
         """Whether this session is young enough for an operator's."""
         return now_microseconds() - somebody.created < SESSION_HOURS * 3_600_000_000

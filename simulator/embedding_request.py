@@ -1,10 +1,9 @@
 """A request for embeddings as a provider reads it: the fields every vendor looks at, checked for type and nothing more."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from simulator.request import Fields, UnreadableRequest
+from simulator.request import Fields, UnreadableRequest, read_fields
 from simulator.text import BYTES_PER_TOKEN
 
 Input = str | list[int]
@@ -43,15 +42,7 @@ class EmbeddingRequest:
 
 def read_embedding_request(body: bytes) -> EmbeddingRequest:
     """The request in `body`. Raises UnreadableRequest, whose text names the field."""
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise UnreadableRequest(f"the body is not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise UnreadableRequest("the body must be a JSON object")
-    model = fields.get("model")
-    if not isinstance(model, str) or not model:
-        raise UnreadableRequest("model must be a non-empty string")
+    fields, model = read_fields(body)
     value = fields.get("input")
     inputs: list[Any] = value if isinstance(value, list) and not (value and isinstance(value[0], int)) else [value]
     if not inputs or not all(_is_input(one) for one in inputs):

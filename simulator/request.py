@@ -104,8 +104,8 @@ class ChatRequest:
         return None
 
 
-def read_request(body: bytes) -> ChatRequest:
-    """The chat request in `body`. Raises UnreadableRequest, whose text names the field."""
+def read_fields(body: bytes) -> tuple[Fields, str]:
+    """The JSON object in `body` and the model it names. Raises UnreadableRequest."""
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -115,6 +115,12 @@ def read_request(body: bytes) -> ChatRequest:
     model = fields.get("model")
     if not isinstance(model, str) or not model:
         raise UnreadableRequest("model must be a non-empty string")
+    return fields, model
+
+
+def read_request(body: bytes) -> ChatRequest:
+    """The chat request in `body`. Raises UnreadableRequest, whose text names the field."""
+    fields, model = read_fields(body)
     messages = fields.get("messages")
     if not isinstance(messages, list) or not messages:
         raise UnreadableRequest("messages must be a non-empty list")

@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from console.limits import check_limit
+from console.operators import SignedIn
 from console.pages.forms import read_form
 from console.pages.rendering import Renderer
 from console.post_office import SIGN_IN_PATH
@@ -26,17 +27,11 @@ from storage.limits import LocalLimits
 WORD: Final = "form_word"
 
 
-class Visitor(Protocol):
-    """Somebody who is signed in."""
+class Visitor(SignedIn, Protocol):
+    """Whoever looks at a page."""
 
     @property
     def id(self) -> str: ...
-    @property
-    def account_id(self) -> str: ...
-    @property
-    def email(self) -> str: ...
-    @property
-    def created(self) -> int: ...
 
 
 class Visitors(Protocol):

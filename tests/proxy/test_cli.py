@@ -12,15 +12,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
 
 from proxy.cli import main
 from storage.audit_runs import find_last_audit
 from storage.database import open_database
+from tests.commands import answer, error, run
 
 COMMAND = [sys.executable, "-W", "error", "-c", "from proxy.cli import main; main()"]
 
@@ -32,25 +31,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.endswith(("_API_KEY", "SECRET_KEY", "WEBHOOK_SECRET"))]:
         monkeypatch.delenv(name)
     return tmp_path
-
-
-def run(*arguments: str) -> Result:
-    """One command in this process."""
-    return CliRunner().invoke(main, arguments)
-
-
-def answer(*arguments: str, code: int = 0) -> Any:
-    """The JSON answer of a command that ends with ``code``."""
-    result = run(*arguments, "--json")
-    assert (code, "") == (result.exit_code, result.stderr), result.output
-    return json.loads(result.stdout)
-
-
-def error(*arguments: str) -> tuple[int, str]:
-    """Exit code and error sentence of a command that fails."""
-    result = run(*arguments, "--json")
-    assert "" == result.stdout
-    return result.exit_code, json.loads(result.stderr)["error"]
 
 
 # --- accounts and keys ---

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from billing.lots import DAY_MICROSECONDS as DAY
-from proxy.cli import main
 from storage.database import open_database
 from storage.expiry import expire_account, record_notice
 from storage.identifiers import now_microseconds
 from storage.postings import post_credit
+from tests.commands import answer, error, run
 
 EMAIL = "ada@example.com"
 
@@ -24,23 +21,6 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A working directory of its own, with one account in its books."""
     monkeypatch.chdir(tmp_path)
     return str(answer("account", "create", EMAIL)["account_id"])
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments)
-
-
-def answer(*arguments: str) -> Any:
-    """The JSON answer of a command that succeeds."""
-    result = run(*arguments, "--json")
-    assert (0, "") == (result.exit_code, result.stderr), result.output
-    return json.loads(result.stdout)
-
-
-def error(*arguments: str) -> tuple[int, str]:
-    """Exit code and error sentence of a command that fails."""
-    result = run(*arguments, "--json")
-    return result.exit_code, json.loads(result.stderr)["error"]
 
 
 def test_an_adjustment_gives_and_takes_back_once_under_its_id() -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from proxy.cli import main
+from tests.commands import answer, error, run
 
 
 @pytest.fixture(autouse=True)
@@ -17,23 +14,6 @@ def books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A working directory of its own, with an announcement in its books."""
     monkeypatch.chdir(tmp_path)
     answer("announce", "publish", "Hello", "--text", "World")
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments)
-
-
-def answer(*arguments: str) -> Any:
-    """The JSON answer of a command that succeeds."""
-    result = run(*arguments, "--json")
-    assert (0, "") == (result.exit_code, result.stderr), result.output
-    return json.loads(result.stdout)
-
-
-def error(*arguments: str) -> tuple[int, str]:
-    """Exit code and error sentence of a command that fails."""
-    result = run(*arguments, "--json")
-    return result.exit_code, json.loads(result.stderr)["error"]
 
 
 def test_back_and_forth() -> None:

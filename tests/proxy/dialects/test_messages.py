@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from billing.usage import Usage
 from middlewares.caller_dialect import Facts
 from proxy.dialects.messages import Messages
-from tests.fakes.raw_upstream import DONE, chunk, completion
+from tests.chat_streams import calls, stream_of
+from tests.fakes.raw_upstream import DONE, completion
 from tests.reading_messages import message_of, typed_events
 
 FACTS = Facts("req_019a", 1, lambda: "standard")
@@ -23,24 +24,8 @@ TOLD_USAGE = {
     "cache_read_input_tokens": 30,
     "output_tokens": 7,
 }
-CALLS = [
-    {"index": 0, "id": "call_a", "type": "function", "function": {"name": "look", "arguments": '{"at": "ü"}'}},
-    {"index": 1, "id": "call_b", "type": "function", "function": {"name": "wait", "arguments": ""}},
-]
-STREAM = b"".join(
-    [
-        chunk({"role": "assistant", "content": ""}),
-        chunk({"reasoning_content": "Hm, "}),
-        chunk({"reasoning_content": "ja."}),
-        chunk({"content": "Grüße "}),
-        chunk({"content": "你好"}),
-        chunk({"tool_calls": [{**CALLS[0], "function": {"name": "look", "arguments": ""}}]}),
-        chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"at": '}}]}),
-        chunk({"tool_calls": [{"index": 0, "function": {"arguments": '"ü"}'}}]}),
-        chunk({"tool_calls": [CALLS[1]]}),
-        chunk({}, finish="tool_calls"),
-    ]
-)
+CALLS = calls(last_arguments="")
+STREAM = stream_of(CALLS)
 
 
 def answer(message: dict[str, Any], finish: str | None = "stop", **request: Any) -> dict[str, Any]:

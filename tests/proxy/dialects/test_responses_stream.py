@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,32 +12,16 @@ from middlewares.caller_dialect import Facts
 from proxy.dialects.blocks import Blocks
 from proxy.dialects.responses_answer import Envelope
 from proxy.dialects.responses_stream import ResponsesStream
+from tests.chat_streams import calls, stream_of
 from tests.fakes.raw_upstream import DONE, chunk
 from tests.reading_messages import typed_events
 from tests.reading_responses import response_of
 
 FACTS = Facts("req_019a", 1, lambda: "standard")
 USAGE = Usage(100, 7)
-CALLS: list[dict[str, Any]] = [
-    {"index": 0, "id": "call_a", "type": "function", "function": {"name": "look", "arguments": '{"at": "ü"}'}},
-    {"index": 1, "id": "call_b", "type": "function", "function": {"name": "wait", "arguments": "{}"}},
-]
+CALLS = calls(last_arguments="{}")
 MESSAGE = {"reasoning_content": "Hm, ja.", "content": "Grüße 你好", "refusal": "Nein.", "tool_calls": CALLS}
-STREAM = b"".join(
-    [
-        chunk({"role": "assistant", "content": ""}),
-        chunk({"reasoning_content": "Hm, "}),
-        chunk({"reasoning_content": "ja."}),
-        chunk({"content": "Grüße "}),
-        chunk({"content": "你好"}),
-        chunk({"refusal": "Nein."}),
-        chunk({"tool_calls": [{**CALLS[0], "function": {"name": "look", "arguments": ""}}]}),
-        chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"at": '}}]}),
-        chunk({"tool_calls": [{"index": 0, "function": {"arguments": '"ü"}'}}]}),
-        chunk({"tool_calls": [CALLS[1]]}),
-        chunk({}, finish="tool_calls"),
-    ]
-)
+STREAM = stream_of(CALLS, {"refusal": "Nein."})
 
 
 def translation() -> ResponsesStream:
