@@ -164,7 +164,7 @@ class Database:
         if self._writer.failing:
             raise StorageUnavailable("the database can be read, and not be written")
 
-    def can_be_written(self) -> None:
+    def mark_writable(self) -> None:
         """Something was surely written: after a failure nobody else knows, for a job that changes nothing can be done."""
         self._writer.failing = False
 

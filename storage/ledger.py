@@ -203,7 +203,7 @@ class Ledger:
         was set, the deadlines of this process's holds are moved with it.
         """
         now, at = await self._database.run(beat, self._owner), asyncio.get_running_loop().time()
-        self._database.can_be_written()
+        self._database.mark_writable()
         if self._last_beat is not None and abs(now - self._last_beat) > silent_after_seconds * 1_000_000:
             self._silent_until = now
             step = now - self._last_beat - round((at - self._last_beat_at) * 1_000_000)
