@@ -237,12 +237,12 @@ async def _close(call: Call, path: str, status: int, ledger: Ledger, instruments
         except StorageUnavailable:
             if call.stream is None:
                 settlement = _withheld(settlement)
+                said = "so the answer is withheld and not charged; try again"
+            else:
+                said = "and what was delivered is charged as soon as they can be"
             ledger.settle_in_background(settlement)
             _count(settlement, instruments)
-            raise Refusal(
-                "storage_unavailable",
-                "the books could not be reached in time, so the answer is withheld and not charged; try again",
-            ) from None
+            raise Refusal("storage_unavailable", f"the books could not be reached in time, {said}") from None
         balance, call.cost = settled.balance, settled.cost
         _count(settlement, instruments)
     call.balance = balance.balance

@@ -184,7 +184,7 @@ class Call:
     stream: web.StreamResponse | None
     """The streamed answer once its headers have left: from then on nobody else may answer."""
     end_stream: Callable[[Exception], None] | None
-    """How a stream that has begun without any content is told of a failure; None where there is none, or content has left."""
+    """How a stream that has begun is told of a failure that can no longer be told by a status; None where none has begun."""
     cost: Money | None
     """What the account paid; None until settled."""
     balance: Money | None

@@ -225,7 +225,7 @@ def _end(
 ) -> web.StreamResponse:
     """The end of a stream whose headers have left: it tells the error, or its connection ends without a proper end, so that
     it cannot be taken for complete."""
-    if tell is not None:
+    if tell is not None and not isinstance(error, ClientGone):
         tell(error)
     elif request.transport is not None:
         request.transport.abort()

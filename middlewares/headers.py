@@ -83,8 +83,7 @@ def headers_of_calls(prefix: str) -> HeadersOf:
             return fields
         fields += [(mode, call.mode), (_CACHE_CONTROL, "private, no-store")]
         _add_money(call, fields, names)
-        if call.shown and call.offer is not None and call.end_stream is None:
-            # Where a stream begins without content, nobody can say yet who will serve it.
+        if call.shown and call.offer is not None and (call.stream is None or _has_content(call)):
             # A stream's own attempt is still under way when its headers leave.
             tried = len(call.attempts) + (call.stream is not None)
             fields += [(provider, call.offer.provider_name), (model, call.offer.model.id), (attempts, str(tried))]
@@ -112,6 +111,11 @@ def tell(headers: MutableMapping[str, str], fields: Fields) -> None:
     """Write ``fields`` into an answer's headers."""
     for name, text in fields:
         headers[name] = text
+
+
+def _has_content(call: Call) -> bool:
+    """Whether the attempt has given any: where a stream begins without, nobody can say yet who will serve it."""
+    return call.answer is not None and call.answer.first_content_at is not None
 
 
 def _add_money(call: Call, fields: Fields, names: Mapping[str, str]) -> None:

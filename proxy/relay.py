@@ -120,8 +120,8 @@ class TranslatedStream(RelayedStream):
 
 
 def begin_stream(call: Call, settings: RelaySettings) -> RelayedStream:
-    """The call's stream, made when its first byte is about to leave. Until there is content, `call.end_stream` lets it tell
-    of a failure that any other call would have told by its status."""
+    """The call's stream, made when its first byte is about to leave. From then on `call.end_stream` lets it tell of a
+    failure that any other call would have told by its status."""
     stream = call.stream
     if stream is None:
         told, dialect = (call, settings.headers_of, settings.client_stall_seconds), call.caller_dialect
@@ -177,7 +177,6 @@ class Relay:
         answer.first_content_at = self._clock()
         self._keep_alive.stop()
         stream = begin_stream(self._call, self._settings)
-        self._call.end_stream = None
         self._settings.streams_open.inc()
         try:
             await stream.prepare(self._request)
