@@ -17,6 +17,7 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from billing.matrix import Ending
 from billing.money import format_usd
 from metrics.instruments import Instruments
 from middlewares.call import CALL, Call
@@ -129,10 +130,14 @@ def _count(instruments: Instruments, call: Call, status: int, seconds: float) ->
     if call.account_id is None:
         return
     provider = model = ""
-    if call.offer is not None:
+    if call.attempts and call.offer is not None:
+        # Whoever was asked has a line in the billing log, and both tell the same of it.
         provider, model = call.offer.provider_name, call.offer.model.id
-    unbilled = "replayed" if call.replay_of is not None else "refused" if status < 500 else "failed"
-    outcome = call.bill.ending.value if call.bill is not None else unbilled
+        outcome = (call.bill.ending if call.bill is not None else Ending.FAILED).value
+    elif call.replay_of is not None:
+        outcome = "replayed"
+    else:
+        outcome = "refused" if status < 500 else "failed"
     instruments.request(provider, model, call.mode or "", outcome, str(status), seconds)
     if call.attempts and status != CLIENT_LEFT:
         instruments.overhead(provider, model, seconds - call.waited_seconds)

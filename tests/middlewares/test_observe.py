@@ -45,7 +45,7 @@ async def test_calls_are_counted_by_how_they_ended(gateway: Gateway, alpha: RawU
         ("alpha", "standard", "standard", "complete", "200"): 2,
         ("", "", "", "refused", "400"): 1,
         ("", "", "", "refused", "404"): 1,
-        ("alpha", "lonely", "standard", "refused", "400"): 1,
+        ("alpha", "lonely", "standard", "failed", "400"): 1,
         ("alpha", "lonely", "standard", "failed", "503"): 1,
         ("alpha", "standard", "standard", "cut_by_provider", "200"): 1,
         ("alpha", "standard", "standard", "nothing_produced", "200"): 1,
