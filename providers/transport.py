@@ -12,6 +12,7 @@ connecting: how long an attempt may take is the caller's to limit.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import zlib
 from collections import deque
@@ -20,6 +21,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 from urllib.parse import urlsplit
+
+from aiohappyeyeballs import start_connection
 
 from billing.values import value
 from providers.connection import GATHERED_LIMIT_BYTES, Connection
@@ -31,6 +34,8 @@ ERROR_LIMIT_BYTES: Final = 64 * 1024
 """Of an error body no more than this is read."""
 CONNECT_SECONDS: Final = 8.0
 """How long a connection may take to be made, TLS included."""
+RACE_SECONDS: Final = 0.25
+"""How long one address of a provider may take before the next one is tried beside it (RFC 8305)."""
 IDLE_SECONDS: Final = 45.0
 """How long a connection is kept without a request; then it is closed. Whatever stands between us and the provider may forget
 it without a word after a minute, and a burst of calls leaves many."""
@@ -188,12 +193,14 @@ class PooledTransport:
         until = loop.time() + CONNECT_SECONDS
         try:
             async with asyncio.timeout_at(until):
+                found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+                # asyncio's own race between addresses loses a socket where it is cancelled as that connects.
+                connected = await start_connection(found, happy_eyeballs_delay=RACE_SECONDS)
                 _, connection = await loop.create_connection(
                     lambda: Connection(self._open.discard),
-                    target.host,
-                    target.port,
+                    sock=connected,
                     ssl=context,
-                    happy_eyeballs_delay=0.25,
+                    server_hostname=target.host if target.tls else None,
                 )
         except (OSError, TimeoutError, UnicodeError) as error:
             # No name, no route, refused, no valid certificate, or none of it in time: nothing was sent.

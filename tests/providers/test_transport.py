@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import gc
 import gzip
 import ipaddress
 import socket
@@ -518,6 +519,36 @@ async def test_giving_up_before_the_answer_aborts_it(transport: PooledTransport,
         await waiting
 
     await asyncio.wait_for(request.caller_left.wait(), 10)
+
+
+def sockets_to(port: int) -> int:
+    """How many connections this machine has to a port of its own, whoever has forgotten them."""
+    return sum(f" 0100007F:{port:04X} 01 " in line for line in Path("/proc/net/tcp").read_text().splitlines())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_giving_up_while_connecting_leaves_no_socket(
+    transport: PooledTransport, upstream: RawUpstream, host: str
+) -> None:
+    """Whenever that is: also in the very turn of the loop in which the connection was made."""
+    port = int(upstream.url.rpartition(":")[2])
+    gc.collect()
+    gc.disable()  # It would tidy up behind us.
+    try:
+        for turns in range(30):
+            upstream.next([HANG])
+            waiting = asyncio.create_task(transport.open(Outgoing(f"http://{host}:{port}/", {}, b"")))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            time.sleep(0.002)  # The system connects while the loop stands still.
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        async with asyncio.timeout(10):
+            while sockets_to(port):
+                await asyncio.sleep(0.05)
+    finally:
+        gc.enable()
 
 
 async def test_a_kept_connection_that_died_is_noticed(transport: PooledTransport, upstream: RawUpstream) -> None:
