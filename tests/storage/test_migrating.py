@@ -176,6 +176,33 @@ def test_every_change_can_be_taken_back(database_url: str) -> None:
     assert met[CHANGES[-1]] == schema(database, database_url)
 
 
+def optional_columns(database: Database) -> dict[str, dict[str, bool]]:
+    """Of every table: its columns, and whether a row may be written without a value for them."""
+    with database.schema(exclusive=False) as connected:
+        return {
+            table: {column.name: column.null or column.default is not None for column in connected.get_columns(table)}
+            for table in connected.get_tables()
+        }
+
+
+def test_the_release_before_writes_beside_a_newer_schema(database_url: str) -> None:
+    """Nodes are replaced one after another, so no change takes a table or a column away, or wants a value of whoever does not
+    know it."""
+    database = open_database(database_url)
+    migrate_to(database, CHANGES[0])
+    before = optional_columns(database)
+    assert {"account", "call", "entry", "hold"} <= before.keys()
+    for name in CHANGES[1:]:
+        migrate_to(database, name)
+        now = optional_columns(database)
+        assert before.keys() <= now.keys(), name
+        for table, columns in before.items():
+            added = now[table].keys() - columns.keys()
+            assert columns.keys() <= now[table].keys(), (name, table)
+            assert all(now[table][column] for column in added), (name, table, added)
+        before = now
+
+
 def test_rows_are_lost_only_where_that_was_said(database_url: str) -> None:
     """Whose, is told beforehand, and nothing has changed then. Entries and balances stay, and the books agree afterwards."""
     database = open_database(database_url)
