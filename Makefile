@@ -20,7 +20,7 @@ installed_for_running := $(venv)/installed-for-running-$(call fingerprint,requir
 installed_for_development := $(venv)/installed-for-development-$(call fingerprint,requirements-dev.lock)
 installed := $(or $(wildcard $(installed_for_development)),$(installed_for_running))
 
-.PHONY: help install demo test check lint bench bench-ledger exam reference mutants lock dashboard programs
+.PHONY: help install drivers demo test check lint bench bench-ledger exam reference mutants lock dashboard programs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name does; do \
@@ -28,6 +28,10 @@ help: ## this list
 
 install: $(installed) ## find-token and what it needs to run, into .venv
 	@echo "Installed. Start with: $(bin)/find-token --help"
+
+drivers: $(installed) ## what books in PostgreSQL and limits in Redis need, into .venv, too
+	@$(bin)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+		--requirement requirements-image.lock
 
 demo: $(installed) ## the gateway with six simulated providers, an account and a key; Ctrl-C ends it
 	@$(bin)/find-token demo $(ARGUMENTS)

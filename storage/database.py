@@ -332,7 +332,7 @@ def _postgresql(url: str) -> _Engine:
     try:
         import psycopg2.extras  # an optional dependency, loaded only for those who name PostgreSQL
     except ImportError:
-        raise ValueError("PostgreSQL needs the package psycopg2: install find-token[postgres]") from None
+        raise ValueError("PostgreSQL needs the package psycopg2: run `make drivers` in find-token's folder") from None
 
     def make() -> Any:
         return peewee.PostgresqlDatabase(url, connect_timeout=CONNECT_SECONDS, application_name="find-token")

@@ -343,6 +343,6 @@ def check_address(url: str) -> None:
     try:
         _client(url)
     except ModuleNotFoundError:
-        raise ValueError("the client for Redis is not installed: pip install 'find-token[redis]'") from None
+        raise ValueError("the client for Redis is not installed: run `make drivers` in find-token's folder") from None
     except (ValueError, TypeError):
         raise ValueError('expected an address such as "redis://host:6379/0"') from None
