@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
@@ -242,3 +243,11 @@ def test_addresses() -> None:
     check_address("rediss://user:secret@host:6380/1")
     with pytest.raises(ValueError, match="redis://host"):
         check_address("http://host")
+
+
+def test_without_the_client_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client is an optional dependency, and no registry has a package of our name."""
+    monkeypatch.setitem(sys.modules, "redis.asyncio", None)
+
+    with pytest.raises(ValueError, match="make drivers"):
+        check_address("redis://localhost")
