@@ -17,6 +17,7 @@ from typing import Any, Final
 import pydantic
 
 from providers.catalogue import Catalogue, CatalogueFaults, CatalogueFile, build, reference_faults
+from proxy.checks import Listen
 from proxy.documents import Document
 from proxy.extensions import try_extensions
 from proxy.faults import ConfigurationFaults, Fault, dotted, explain
@@ -79,6 +80,25 @@ def load_catalogue(path: Path) -> Catalogue:
     if book.broken or (catalogue := _catalogue(book, faults)) is None or faults:
         raise ConfigurationFaults(faults)
     return catalogue
+
+
+def readable_admin_listen(path: Path | None) -> str | None:
+    """Where the settings at ``path`` have the admin listener, although they may have faults; None where that cannot be told."""
+    path = path if path is not None else Path(DEFAULT_FILE)
+    document = Document.read(path if path.is_file() else None, os.environ)
+    if not document.text:
+        return None
+    if document.broken:
+        written = re.search(r'^\s*admin_listen\s*=\s*"([^"\n]*)"', document.text, re.MULTILINE)
+        listen: object = written[1] if written else None
+    else:
+        server = document.data.get("server", {})
+        usual = Settings().server.admin_listen
+        listen = server.get("admin_listen", usual) if isinstance(server, dict) else usual
+    try:
+        return pydantic.TypeAdapter(Listen).validate_python(listen)
+    except pydantic.ValidationError:
+        return None
 
 
 def _shipped_catalogue() -> Path:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from proxy.command_line import Command, CommandFailed, CommandGroup, Options, answer_with
 from proxy.opening import load
-
-if TYPE_CHECKING:  # only for annotations, so that asking for help waits for nothing
-    from proxy.config import Loaded
 
 WAIT_SECONDS: Final = 30
 
@@ -22,12 +19,30 @@ WAIT_SECONDS: Final = 30
 @click.pass_obj
 def reload(options: Options) -> None:
     """Tell the running gateway to take the files anew; it takes them whole or not at all."""
-    loaded = load(options)
-    status, answer = _ask(loaded, "POST", "/-/reload")
+    from proxy.faults import ConfigurationFaults
+
+    try:
+        loaded = load(options)
+    except ConfigurationFaults:
+        _offer(options)
+        raise
+    status, answer = _ask(loaded.settings.server.admin_listen, "POST", "/-/reload")
     if status != 200:
         raise CommandFailed(f"the gateway keeps what it has: {answer.get('error', f'it answered {status}')}")
     warnings = "".join(f"warning: {warning}\n" for warning in answer["warnings"])
     answer_with(options, answer, f"{warnings}the new configuration is in force")
+
+
+def _offer(options: Options) -> None:
+    """Let the gateway refuse files with faults, too: then its log and its metrics tell of them as after a signal."""
+    from proxy.config import readable_admin_listen
+
+    listen = readable_admin_listen(options.config)
+    try:
+        if listen is not None:
+            _ask(listen, "POST", "/-/reload")
+    except CommandFailed:
+        pass  # Nobody serves with these files; what is wrong with them is told in any case.
 
 
 @click.group(cls=CommandGroup)
@@ -42,7 +57,7 @@ def diff(options: Options) -> None:
     from proxy.reloading import Shown, differences, shown
 
     loaded = load(options)
-    status, answer = _ask(loaded, "GET", "/-/settings")
+    status, answer = _ask(loaded.settings.server.admin_listen, "GET", "/-/settings")
     if status != 200:
         raise CommandFailed(f"the gateway answered {status}")
     running = {name: Shown(one["value"], one["digest"]) for name, one in answer["settings"].items()}
@@ -55,11 +70,11 @@ def diff(options: Options) -> None:
     )
 
 
-def _ask(loaded: Loaded, method: str, path: str) -> tuple[int, dict[str, Any]]:
+def _ask(admin_listen: str, method: str, path: str) -> tuple[int, dict[str, Any]]:
     """The gateway's answer at its admin address, as the settings name it."""
     from proxy.checks import parse_listen
 
-    host, port = parse_listen(loaded.settings.server.admin_listen)
+    host, port = parse_listen(admin_listen)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - an address that means all of them
     url = f"http://[{host}]:{port}{path}" if ":" in host else f"http://{host}:{port}{path}"
     request = urllib.request.Request(url, method=method)  # noqa: S310 - the scheme is ours

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +18,10 @@ from proxy.cli import main
 class OtherServer(BaseHTTPRequestHandler):
     """Something else that listens at the admin address."""
 
+    asked: ClassVar[list[str]] = []
+
     def _refuse(self) -> None:
+        self.asked.append(f"{self.command} {self.path}")
         self.send_response(404)
         self.end_headers()
         self.wfile.write(b"<html>")
@@ -36,6 +40,7 @@ def settings(tmp_path: Path) -> Iterator[Path]:
     thread.start()
     path = tmp_path / "find-token.toml"
     path.write_text(f'[server]\nadmin_listen = "127.0.0.1:{server.server_port}"\n')
+    OtherServer.asked.clear()
     yield path
     server.shutdown()
     server.server_close()
@@ -49,3 +54,23 @@ def test_somebody_else_at_the_address_is_told_apart(settings: Path, command: lis
 
     assert 1 == done.exit_code
     assert "404" in json.loads(done.stderr)["error"]
+
+
+@pytest.mark.parametrize("fault", ["workrs = 1", "[server", "[billing]\nfee_percent = -1"])
+def test_a_bad_version_is_offered_to_the_gateway_too(settings: Path, fault: str) -> None:
+    """Its faults are told here with exit code 2; the gateway is asked all the same, so that its log and metrics tell of it."""
+    settings.write_text(f"{settings.read_text()}{fault}\n")
+
+    done = CliRunner().invoke(main, ["reload", "--config", str(settings), "--json"])
+
+    assert 2 == done.exit_code
+    assert [settings.name] == [Path(one["file"]).name for one in json.loads(done.stderr)["faults"]]
+    assert ["POST /-/reload"] == OtherServer.asked
+
+
+def test_nobody_is_asked_where_no_address_can_be_read(settings: Path) -> None:
+    """A file that is gone names no gateway, and another one that happens to listen at the usual address is left alone."""
+    settings.unlink()
+
+    assert 2 == CliRunner().invoke(main, ["reload", "--config", str(settings)]).exit_code
+    assert [] == OtherServer.asked
