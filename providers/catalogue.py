@@ -18,6 +18,8 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from billing.price_book import PriceBook, upstream_name
 from billing.pricing import Price
 
@@ -200,9 +202,48 @@ def build(raw: Mapping[str, Any], *, now: datetime | None = None) -> Catalogue:
     return Catalogue(_version(file), MappingProxyType(providers), MappingProxyType(models), MappingProxyType(names))
 
 
-def reference_faults(raw: Mapping[str, Any]) -> list[tuple[Place, str]]:
-    """The names in ``raw`` that lead nowhere: dialects and providers. For a file whose form has faults, so that `build` could
-    not get as far; what has another form than it should is passed over here."""
+def further_faults(raw: Mapping[str, Any], *, now: datetime | None = None) -> list[tuple[Place, str]]:
+    """What the parts of ``raw`` say wrongly of one another. For a file whose form has faults, so that `build` could not get as
+    far: what has another form than it should is passed over here, and so is what only follows from that."""
+    instant = now if now is not None else datetime.now(UTC)
+    faults = dict(_reference_faults(raw))
+    providers, models = (
+        table if isinstance(table, dict) else {} for table in (raw.get("providers"), raw.get("models"))
+    )
+    sound = {name: _sound(row) for name, row in models.items()}
+    dialects = {name: row.get("dialect") if isinstance(row, dict) else None for name, row in providers.items()}
+    file = CatalogueFile.model_construct(
+        providers={
+            name: ProviderRow.model_construct(dialect=dialect if isinstance(dialect, str) else "")
+            for name, dialect in dialects.items()
+        },
+        models={name: row for name, (row, _) in sound.items() if row is not None},
+    )
+    for place, sentence in (*_model_faults(file, instant), *_name_faults(file)):
+        wrong = sound[str(place[1])][1]
+        if place[2] not in wrong and not ("prices" in wrong and place[-1] == "prices"):
+            faults.setdefault(place, sentence)
+    return list(faults.items())
+
+
+def _sound(row: object) -> tuple[ModelRow | None, set[str]]:
+    """As much of a model's row as has the right form, and the names of its settings that have not."""
+    left = dict(row) if isinstance(row, dict) else {}
+    wrong: set[str] = set()
+    while left:
+        try:
+            return ModelRow.model_validate(left), wrong
+        except ValidationError as error:
+            found = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]} & left.keys()
+        if not found:
+            break  # Its settings are right, each for itself, and cannot stand together.
+        wrong |= found
+        left = {name: value for name, value in left.items() if name not in found}
+    return None, wrong
+
+
+def _reference_faults(raw: Mapping[str, Any]) -> list[tuple[Place, str]]:
+    """The names in ``raw`` that lead nowhere: dialects and providers, also beside what has another form than it should."""
     tables = raw.get("providers"), raw.get("models")
     providers, models = (table if isinstance(table, dict) else {} for table in tables)
     faults: list[tuple[Place, str]] = []

@@ -43,6 +43,10 @@ EMBEDS_ONLY: Final = frozenset({EMBEDDINGS})
 Place = tuple[str | int, ...]
 """Where in the file something stands: ``("models", "deepseek-chat", "prices", 0)``."""
 
+USUAL_CONTEXT: Final = 131_072
+USUAL_MAX_OUTPUT: Final = 8_192
+"""What a model is taken for whose row does not say how much it reads and writes."""
+
 LONGEST_NAME: Final = 200
 """Characters of a model's name or alias."""
 
@@ -230,8 +234,8 @@ class ModelRow(_Row):
     provider: str | None = None
     upstream_model: Name | None = None
     force: dict[str, Any] = {}
-    context: PositiveInt
-    max_output: PositiveInt
+    context: PositiveInt = USUAL_CONTEXT
+    max_output: PositiveInt = USUAL_MAX_OUTPUT
     capabilities: frozenset[Capability] = frozenset()
     aliases: tuple[Name, ...] = ()
     equivalents: tuple[Name, ...] = ()
@@ -239,6 +243,15 @@ class ModelRow(_Row):
     created: Instant | None = None
     prices: tuple[PriceRow, ...] = ()
     upstreams: tuple[UpstreamRow, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _within_context(cls, row: object) -> object:
+        """Without a word about it the longest answer is the usual one, and never longer than what fits."""
+        context = row.get("context") if isinstance(row, dict) else None
+        if not isinstance(row, dict) or not isinstance(context, int) or not 0 < context < USUAL_MAX_OUTPUT:
+            return row
+        return {"max_output": context, **row}
 
     @model_validator(mode="before")
     @classmethod

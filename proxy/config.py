@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pydantic
 
-from providers.catalogue import Catalogue, CatalogueFaults, CatalogueFile, build, reference_faults
+from providers.catalogue import Catalogue, CatalogueFaults, CatalogueFile, build, further_faults
 from proxy.checks import Listen
 from proxy.documents import Document
 from proxy.extensions import try_extensions
@@ -136,7 +136,7 @@ def _catalogue(book: Document, faults: list[Fault]) -> Catalogue | None:
         explained = explain(error, CatalogueFile, book.data, book.shown_instead())
         found = [
             *explained.items(),
-            *((place, sentence) for place, sentence in reference_faults(book.data) if place not in explained),
+            *((place, sentence) for place, sentence in further_faults(book.data) if place not in explained),
         ]
     except CatalogueFaults as error:
         found = error.faults

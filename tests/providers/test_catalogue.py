@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from billing.pricing import Price, Rates, Schedule, price_at
-from providers.catalogue import DIALECTS, Catalogue, CatalogueFaults, Upstream, build, load_shipped, reference_faults
+from providers.catalogue import DIALECTS, Catalogue, CatalogueFaults, Upstream, build, further_faults, load_shipped
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -612,5 +612,48 @@ def test_names_that_lead_nowhere_are_found_in_a_broken_file_too() -> None:
         (("providers", "house", "dialect"), "there is no dialect 'opnai', did you mean 'openai'?"),
         (("models", "one", "provider"), "there is no provider 'hause', did you mean 'house'?"),
         (("models", "two", "upstreams", 1, "provider"), "there is no provider 'kimmi', did you mean 'kimi'?"),
-    ] == reference_faults(raw)
-    assert [] == reference_faults({"providers": [], "models": 1})
+        (("models", "one", "prices"), "a model needs a price; without one it cannot be sold"),
+    ] == further_faults(raw, now=NOW)
+    assert [] == further_faults({"providers": [], "models": 1})
+
+
+def test_a_broken_file_is_looked_through_to_its_end() -> None:
+    """A price that is missing or yet to come, a name given twice: told beside the values of a wrong kind, in one go."""
+    raw = example()
+    usual = raw["models"]["qwen-max"]
+    raw["models"] |= {
+        "kind": {"provider": "qwen", "context": "large", "aliases": ["qwen-max"]},
+        "soon": {"provider": "qwen", "prices": [{"from": "2030-01-01", "input": 1, "output": 1}]},
+        "wrong-price": {"provider": "qwen", "prices": [{"from": "soon", "input": -1, "output": 1}]},
+        "wrong-price-above": {**usual, "upstreams": [{"provider": "qwen"}], "prices": 1},
+        "two-ways": {"provider": "qwen", "upstreams": [{"provider": "qwen"}]},
+        "forced": {**usual, "max_output": 0, "upstreams": [{"provider": "qwen", "force": {"n": 2}}]},
+    }
+    raw["models"]["soon"]["prices"][0]["from"] = datetime(2030, 1, 1, tzinfo=UTC)
+    raw["models"]["forced"].pop("aliases", None)
+    raw["models"]["wrong-price-above"].pop("aliases", None)
+
+    assert [
+        (("models", "kind", "prices"), "a model needs a price; without one it cannot be sold"),
+        (("models", "soon", "prices"), "no price is in force today; the first begins at 2030-01-01T00:00:00+00:00"),
+        (
+            ("models", "forced", "upstreams", 0, "force"),
+            "n is decided for each request and cannot be forced",
+        ),
+        (("models", "kind", "aliases", 0), "'qwen-max' is the name of a model"),
+    ] == further_faults(raw, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [({}, (131_072, 8_192)), ({"context": 4_096}, (4_096, 4_096)), ({"context": 9_000}, (9_000, 8_192))],
+)
+def test_a_model_needs_no_more_than_a_provider_and_a_price(said: dict[str, int], expected: tuple[int, int]) -> None:
+    """How much it reads and writes has a usual value; an answer is never longer than what fits."""
+    raw = example()
+    prices = [{"from": datetime(2026, 1, 1, tzinfo=UTC), "input": 1, "output": 2}]
+    raw["models"]["short"] = {"provider": "qwen", "prices": prices, **said}
+
+    model = build(raw, now=NOW).models["short"]
+
+    assert expected == (model.context, model.max_output)

@@ -252,7 +252,7 @@ def test_a_fault_names_file_line_setting_expectation_and_finding(folder: Path, s
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (("context = 131_072\n", ""), "6: models.deepseek-chat.context: expected a value, found none"),
+        (("context = 131_072", "context = 0"), "8: models.deepseek-chat.context: expected a number above 0, found 0"),
         (
             ("output = 0.28", "output = 0.28\ncached_inptu = 1"),
             "16: models.deepseek-chat.prices[1].cached_inptu: unknown setting, did you mean 'cached_input'?",
