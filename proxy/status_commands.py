@@ -44,7 +44,7 @@ def status_from(samples: Samples) -> dict[str, Any]:
         "calls_in_flight": int(single.get("calls_in_flight", 0)),
         "streams_open": int(single.get("streams_open", 0)),
         "ledger_queue": int(single.get("ledger_queue_length", 0)),
-        "held_usd": f"{held:.8f}" if held == held else None,  # NaN: the books cannot be reached.
+        "held_usd": _usd(held) if held == held else None,  # NaN: the books cannot be reached.
         "providers": [
             {
                 "provider": provider,
@@ -61,6 +61,11 @@ def status_from(samples: Samples) -> dict[str, Any]:
             if name == "circuit_state"
         ],
     }
+
+
+def _usd(figure: float) -> str:
+    """A figure of the metrics as an amount: up to eight decimals, no zeros at their end."""
+    return f"{figure:.8f}".rstrip("0").rstrip(".")
 
 
 def status_as_text(answer: dict[str, Any]) -> str:
@@ -100,9 +105,12 @@ def _samples(options: Options) -> Samples:
         raise CommandFailed(f"no gateway answers at {url}: status {error.code}") from error
     except (OSError, ValueError) as error:
         raise CommandFailed(f"no gateway answers at {url}: {getattr(error, 'reason', error)}") from error
-    return [
+    samples = [
         (sample.name.removeprefix(PREFIX), dict(sample.labels), sample.value)
         for family in families
         for sample in family.samples
         if sample.name.startswith(PREFIX)
     ]
+    if not samples:
+        raise CommandFailed(f"no gateway answers at {url}: its metrics are another program's")
+    return samples

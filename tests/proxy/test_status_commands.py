@@ -6,6 +6,8 @@ import asyncio
 import json
 from pathlib import Path
 
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from click.testing import CliRunner, Result
 
 from proxy.cli import main
@@ -43,7 +45,25 @@ async def test_status_tells_circuits_calls_in_flight_and_the_ledger(
     caller.hang_up(by_reset=True)
     beta.otherwise = as_asked()
     await gateway.settled(len(beta.requests))
-    assert 0 == json.loads((await ask(gateway, tmp_path, "--json")).stdout)["calls_in_flight"]
+    rest = json.loads((await ask(gateway, tmp_path, "--json")).stdout)
+    assert (0, "0") == (rest["calls_in_flight"], rest["held_usd"])
+
+
+async def test_the_metrics_of_another_program_are_told_apart(tmp_path: Path) -> None:
+    """Prometheus itself, say, whose usual port is that of our admin listener: exit code 1, and no status made of nothing."""
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(text="# TYPE go_goroutines gauge\ngo_goroutines 8\n")
+
+    application = web.Application()
+    application.router.add_get("/metrics", metrics)
+    async with TestServer(application) as other:
+        settings = tmp_path / "find-token.toml"
+        settings.write_text(f'[server]\nadmin_listen = "127.0.0.1:{other.port}"\n')
+        done = await asyncio.to_thread(CliRunner().invoke, main, ["status", "--config", str(settings), "--json"])
+
+    assert 1 == done.exit_code
+    assert "another program" in json.loads(done.stderr)["error"]
 
 
 def test_no_gateway_is_a_sentence(tmp_path: Path) -> None:
