@@ -67,11 +67,13 @@ def add_pages(
     recharges: Recharges,
     visitors: Visitors,
     can_sign_in: Callable[[], bool],
+    by_mail: Callable[[], bool],
     operators: Operators,
 ) -> None:
-    """Serve the pages. ``can_sign_in``: whether the operator has set up a way to."""
-    shared = {"can_sign_in": can_sign_in, "sign_in_path": SIGN_IN_PATH, "sign_out_path": SIGN_OUT_PATH}
-    renderer = Renderer({**shared, "is_operator": operators.include})
+    """Serve the pages. ``can_sign_in``: whether the operator has set up a way to, ``by_mail``: whether a mailed link is one."""
+    paths = {"sign_in_path": SIGN_IN_PATH, "sign_out_path": SIGN_OUT_PATH}
+    shared = {**paths, "can_sign_in": can_sign_in, "by_mail": by_mail, "is_operator": operators.include}
+    renderer = Renderer(shared)
     doors = Doors(renderer, visitors)
     public = PublicPages(renderer, doors, market, services.announcements).routes()
     members = AccountPages(renderer, doors, market, services, recharges).routes()

@@ -34,5 +34,5 @@ def add_people(
     guard = add_account_plane(application, bases, parts, services)
     payments.add_routes(application, bases, guard)
     sign_in.add_routes(application, bases, guard)
-    people = (sign_in.sessions, sign_in.is_on, sign_in.operators)
+    people = (sign_in.sessions, sign_in.is_on, lambda: sign_in.desk.by_mail, sign_in.operators)
     add_pages(application, market, parts, services, payments.recharges, *people)

@@ -31,6 +31,23 @@ async def test_the_way_over_pages(desk: Desk) -> None:
     assert b"Your e-mail address" in (await browser.ask("GET", "/sign-in")).body
 
 
+async def test_the_home_page_is_where_people_sign_up(desk: Desk) -> None:
+    """As the guide says: an address and "Get Free Access"; whoever is signed in sees the way to the console instead."""
+    browser = desk.browser()
+    home = (await browser.ask("GET", "/")).body.decode()
+    form = re.search(r'<form method="post" action="(/sign-in)">(.*?)</form>', home, re.DOTALL)
+
+    assert form is not None
+    assert re.search(r'<input [^>]*name="email"', form[2])
+    assert "<button>Get Free Access</button>" in form[2]
+    asked = await browser.ask("POST", form[1], form={"email": "new@example.com"})
+    assert b"Look into your mail" in asked.body
+    [mail] = await desk.smtp.wait_for(1)
+    assert 303 == (await browser.ask("POST", "/sign-in/link", form={"token": mail.token})).status
+    known = (await browser.ask("GET", "/")).body
+    assert (True, False) == (b"Open your console" in known, b"Get Free Access" in known)
+
+
 async def test_opening_a_link_changes_nothing(desk: Desk) -> None:
     """However often, by whomever: the button still works, once."""
     mail = await desk.ask_for_link("looked@example.com")
