@@ -251,7 +251,9 @@ def manager_of(request: web.Request) -> str:
     call = request[CALL]
     assert call.account_id is not None, "auth comes first"
     if call.key.is_restricted:
-        raise Refusal("key_restricted", "a key with limits or an expiry of its own may not make or change keys")
+        raise Refusal(
+            "key_restricted", "a key with limits or an expiry of its own may not do this: use another, or sign in"
+        )
     return call.account_id
 
 

@@ -12,6 +12,7 @@ from billing.money import format_usd
 from billing.recharges import UNITS_PER_CENT
 from billing.values import named_value
 from console.answers import Page, answer, owner_of, read_body, read_query
+from console.keys import manager_of
 from console.payments import Payments, PaymentsUnavailable
 from console.recharge_desk import RechargeDesk
 from console.recharge_requests import NewRecharge, RechargeWish, allow_wish
@@ -132,7 +133,7 @@ class Recharges:
         """Give back the unspent part of a recharge."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            return answer(await self.refund(owner_of(request), request.match_info["id"]))
+            return answer(await self.refund(manager_of(request), request.match_info["id"]))
 
         return handle
 

@@ -98,6 +98,7 @@ async def test_what_is_set_is_told(plane: Gateway, ask: Any) -> None:
         ({"name": "x", "allowed_models": ["standart"]}, "allowed_models"),
         ({"name": "x", "expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
         ({"name": "x", "expires_at": "tomorrow"}, "expires_at"),
+        ({"name": "x", "expires_at": 4_102_444_800_000_000}, "expires_at"),
     ],
 )
 async def test_what_cannot_be_meant_is_refused_by_name(
@@ -204,6 +205,7 @@ async def test_a_limited_key_frees_nobody(plane: Gateway, ask: Any) -> None:
         ("PATCH", f"/v1/user/keys/{made['id']}", {"spend_limit": None}),
         ("DELETE", f"/v1/user/keys/{other['id']}", None),
         ("POST", "/v1/user/byok/register", {"provider": "alpha", "api_key": "0123456789", "name": "x"}),
+        ("POST", "/v1/user/recharges/recharge_1/refund", None),
     ):
         assert (403, "key_restricted") == (await ask(method, path, body, key=made["key"])).code
 
