@@ -16,7 +16,7 @@ from aiohttp import web
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from billing.money import InvalidAmount, Money, format_usd, parse_usd
-from middlewares.body import parse, read_bytes
+from middlewares.body import check_kind, parse, read_bytes
 from middlewares.call import CALL
 from middlewares.errors import Refusal, invalid
 from storage.identifiers import microseconds
@@ -53,7 +53,8 @@ class Page(Query):
 def _read_instant(value: object) -> object:
     """Microseconds of an ISO 8601 instant, or of a day's beginning; UTC unless it says otherwise."""
     if not isinstance(value, str):
-        return value
+        # A number could be seconds, milliseconds or microseconds: nobody should have to guess, we least of all.
+        raise ValueError("expected a date or an instant such as 2026-11-27T09:30:00Z")
     try:
         instant = datetime.fromisoformat(value)
     except ValueError:
@@ -100,6 +101,7 @@ Dollars = Annotated[
 
 async def read_body(request: web.Request, form: type[Checked]) -> Checked:
     """The request's JSON body. Raises a Refusal that names the field at fault."""
+    check_kind(request.headers)
     document = parse(await read_bytes(request, LARGEST_BODY_BYTES, BODY_SECONDS))
     return check(form, document, "field")
 

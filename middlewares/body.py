@@ -29,8 +29,12 @@ from providers.selection import Wish
 LARGEST_MAX_TOKENS: Final = 10_000_000
 """Ten times the largest context of any model; beyond it a number is a mistake."""
 LARGEST_N: Final = 16
+JSON_KIND: Final = "application/json"
 ENCODINGS: Final = ("identity", "gzip", "deflate")
 """What a request's Content-Encoding may be."""
+
+# What programs call a body by themselves, whatever is in it; JSON under one of these is taken for what it is.
+_ANY_BODY: Final = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded", "text/plain"})
 
 # Fields that look like credentials or addresses: some clients send them, no provider may see them.
 CREDENTIAL_FIELDS: Final = frozenset({"api_key", "api_base", "base_url", "organization"})
@@ -101,6 +105,7 @@ def body(
     @web.middleware
     async def read_body(request: web.Request, handler: Handler) -> web.StreamResponse:
         call = request[CALL]
+        check_kind(request.headers)
         document = parse(await read_bytes(request, max_bytes, read_seconds))
         call.body_digest = digest(document) if "Idempotency-Key" in request.headers else ""
         if call.caller_dialect is not None:
@@ -126,6 +131,16 @@ def digest(document: Mapping[str, Any]) -> str:
         # Half a surrogate pair, a whole number of more than 64 bits: rare, valid, and not orjson's to write.
         canonical = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
     return hashlib.sha256(canonical).hexdigest()
+
+
+def check_kind(headers: Mapping[str, str]) -> None:
+    """Refuse a body that says itself that it is something else than JSON: XML, say, or a form with files in it."""
+    kind = headers.get("Content-Type", JSON_KIND)
+    if kind == JSON_KIND:
+        return
+    name = kind.partition(";")[0].strip().lower()
+    if name not in _ANY_BODY and not name.endswith(("/json", "+json")):
+        raise Refusal("unsupported_media_type", f"a body is {JSON_KIND}, not {name[:60]}")
 
 
 async def read_bytes(request: web.Request, max_bytes: int, read_seconds: float) -> bytes:

@@ -288,6 +288,35 @@ async def test_other_encodings_are_refused_in_our_words(encoding: str, gateway: 
     assert [] == alpha.requests
 
 
+@pytest.mark.parametrize(
+    "kind", ["text/xml", "application/xml; charset=utf-8", "multipart/form-data; boundary=x", "text/html"]
+)
+async def test_a_body_of_another_kind_is_refused(kind: str, gateway: Gateway, alpha: RawUpstream) -> None:
+    """415, in the data plane as in the account plane."""
+    body = json.dumps(chat_body()).encode()
+    replies = [
+        await gateway.send(body, headers={"Content-Type": kind}, path=path)
+        for path in (PATH, "/v1/quote", "/v1/user/keys")
+    ]
+
+    assert [(415, "unsupported_media_type")] * 3 == [reply.code for reply in replies]
+    assert [] == alpha.requests
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("application/json; charset=utf-8", "Application/JSON", "application/vnd.api+json", "text/json"),
+        *("application/x-www-form-urlencoded", "text/plain;charset=UTF-8", "application/octet-stream", ""),
+    ],
+)
+async def test_what_programs_call_any_body_may_be_json(kind: str, gateway: Gateway) -> None:
+    """As curl, fetch and the libraries of Python send a text when nobody says what it is."""
+    reply = await gateway.send(json.dumps(chat_body()).encode(), headers={"Content-Type": kind})
+
+    assert 200 == reply.status
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_a_broken_compressed_body_is_refused(encoding: str, gateway: Gateway) -> None:
     """No such format, cut, with something behind it, or empty: 400 as JSON."""
