@@ -49,6 +49,7 @@ USER: Final = "/v1/user/"
 
 ANNOUNCEMENTS: Final = ("GET", "/v1/announcements")
 
+_AUTH: Final = "/v1/auth/"
 _PRIVATE: Final = web.RequestKey("private", bool)
 
 
@@ -115,5 +116,10 @@ def guard(handler: Handler, guards: Iterable[Middleware]) -> Handler:
 
 
 async def _keep_private(request: web.Request, response: web.StreamResponse) -> None:
-    if request.get(_PRIVATE) or "/v1/user/" in request.path:
+    if request.get(_PRIVATE) or USER in request.path or _AUTH in request.path:
+        response.headers["Cache-Control"] = "private, no-store"
+    elif "Cache-Control" not in response.headers and (
+        "Authorization" in request.headers or "x-api-key" in request.headers
+    ):
+        # What everybody may see, the list of models say: asked with a key it is kept by nobody either.
         response.headers["Cache-Control"] = "private, no-store"

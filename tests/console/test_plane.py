@@ -37,6 +37,15 @@ async def test_every_answer_to_a_key_is_private(gateway: Gateway, ask_of: Any) -
             assert "private, no-store" == reply.headers["Cache-Control"], path
 
 
+async def test_what_everybody_may_see_is_private_to_whoever_shows_a_key(gateway: Gateway, ask_of: Any) -> None:
+    """S-102 again: a cache on the way keeps no answer to a key, and nothing that says who is signed in."""
+    for path in ("/v1/models", "/v1/models/standard", "/v1/announcements", "/v1/auth/session", "/v1/nothing"):
+        reply: Reply = await ask_of(gateway)("GET", path)
+        assert "private, no-store" == reply.headers["Cache-Control"], path
+    stranger = await gateway.send(b"", method="GET", path="/v1/auth/session", headers={"Authorization": ""})
+    assert (401, "private, no-store") == (stranger.status, stranger.headers["Cache-Control"])
+
+
 def without_uses(reply: Reply) -> bytes:
     """An answer without when keys were last used: that is written down every few seconds, for what was asked before."""
     return re.sub(rb'"last_used":[^,}]*', b"", reply.body)
