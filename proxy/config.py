@@ -165,6 +165,8 @@ def _settings_warnings(settings: Settings, document: Document) -> list[str]:
     switches = _switches()
     warnings: list[str] = []
     for place, names in document.unset.items():
+        if place == ("mail", "host") and settings.mail.folder:
+            continue  # Mails are written into the folder, and with them people sign in.
         consequence = switches[place]["off"] if place in switches else f"{dotted(place)} lacks it"
         warnings.extend(f"{name} is not set: {consequence}" for name in names)
     if settings.stripe.api_key.get_secret_value() and not settings.stripe.return_hosts:

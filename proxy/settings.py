@@ -325,7 +325,11 @@ class GoogleSettings(Section):
         description="The OAuth client id that Google gave.",
         json_schema_extra={"environment": "GOOGLE_CLIENT_ID", "off": "signing in with Google is off"},
     )
-    client_secret: SecretStr = Field(default=SecretStr(""), description="The secret that goes with it.")
+    client_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="The secret that goes with it.",
+        json_schema_extra={"environment": "GOOGLE_CLIENT_SECRET", "off": "signing in with Google is off"},
+    )
     issuer: Url = Field(default="https://accounts.google.com", description="Who vouches for people.")
 
     @pydantic.model_validator(mode="after")

@@ -399,11 +399,17 @@ def test_an_unset_variable_says_what_is_off(folder: Path) -> None:
         "STRIPE_WEBHOOK_SECRET is not set: webhooks of Stripe are refused",
         "SMTP_HOST is not set: no mail is sent: sign-in by e-mail and notices are off",
         "GOOGLE_CLIENT_ID is not set: signing in with Google is off",
+        "GOOGLE_CLIENT_SECRET is not set: signing in with Google is off",
         "DEEPSEEK_API_KEY is not set: provider deepseek is off",
         "no provider is usable for: deepseek-chat",
     ]
     assert expected == warnings_of()
     assert expected == warnings_of(DEEPSEEK_API_KEY="")
+
+
+def test_mails_in_a_folder_are_mails(folder: Path) -> None:
+    """Nobody is told that sign-in by mail is off where it is not."""
+    assert not [warning for warning in warnings_of('[mail]\nfolder = "mails"\n') if "SMTP_HOST" in warning]
 
 
 def test_a_provider_with_another_key_goes_on(folder: Path) -> None:
@@ -424,15 +430,14 @@ def test_nothing_is_said_when_everything_is_there(folder: Path) -> None:
     """A complete configuration of what this version can do gives no warning, once it says where payment pages lead back."""
     everything = {"FIND_TOKEN_SECRET_KEY": SECRET_KEY, "DEEPSEEK_API_KEY": "sk-1"}
     stripe = {"STRIPE_API_KEY": "sk_test_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}
-    people = {"SMTP_HOST": "mail.example.com", "GOOGLE_CLIENT_ID": "id"}
-    google = "[google]\nclient_secret = 'secret'\n"
+    people = {"SMTP_HOST": "mail.example.com", "GOOGLE_CLIENT_ID": "id", "GOOGLE_CLIENT_SECRET": "secret"}
     public = "[server]\npublic_url = 'https://www.example.com'\n"
     assert [
         "stripe.return_hosts is empty: nobody can recharge, because no return address is allowed",
         "server.public_url is not set: people who sign in are led to this machine itself",
-    ] == warnings_of(google, **everything, **stripe, **people)
+    ] == warnings_of(**everything, **stripe, **people)
     hosts = "[stripe]\nreturn_hosts = ['www.example.com']\n"
-    assert [] == warnings_of(google + public + hosts, **everything, **stripe, **people)
+    assert [] == warnings_of(public + hosts, **everything, **stripe, **people)
 
 
 def test_a_variable_elsewhere_that_is_not_set_is_pointed_out(folder: Path) -> None:
