@@ -312,9 +312,16 @@ def key() -> None:
     """Create, list and revoke keys; works while the gateway runs."""
 
 
+def _key_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
+    """The name by the rule of the API, so that what is made here can be changed there."""
+    if not name.strip() or not name.isprintable() or len(name) > 100:
+        raise click.UsageError("the name of a key has 1 to 100 printable characters")
+    return name.strip()
+
+
 @key.command("create")
 @click.argument("email")
-@click.option("--name", required=True, help="What the key is for.")
+@click.option("--name", required=True, callback=_key_name, help="What the key is for.")
 @click.pass_obj
 def create_key(options: Options, email: str, name: str) -> None:
     """Create a key for EMAIL's account. It is shown once and cannot be shown again."""

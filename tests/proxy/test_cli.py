@@ -121,6 +121,8 @@ def test_what_cannot_be_done_fails_with_one_sentence_and_exit_code_1() -> None:
         (("frobnicate",), "No such command 'frobnicate'."),
         (("account", "create"), "Missing argument 'EMAIL'."),
         (("account", "credit", "a@b.c", "1"), "Missing option '--reason'."),
+        (("key", "create", "a@b.c", "--name", " "), "the name of a key has 1 to 100 printable characters"),
+        (("key", "create", "a@b.c", "--name", "x" * 101), "the name of a key has 1 to 100 printable characters"),
         (
             ("account", "credit", "a@b.c", "1e-9", "--reason", "x"),
             "an amount has at most 8 decimals, '1e-9' has more",
