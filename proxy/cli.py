@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # only for annotations: see the module's docstring
     from storage.database import Database
 
 LATEST_CALLS = 10
+PORT = click.IntRange(0, 65_535)
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,9 +49,9 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--port", default=8080, show_default=True, help="Port of the API; 0 lets the system choose.")
-@click.option("--admin-port", default=9090, show_default=True, help="Port of metrics and health.")
-@click.option("--simulator-port", default=9100, show_default=True, help="Port of the simulated providers.")
+@click.option("--port", type=PORT, default=8080, show_default=True, help="Port of the API; 0 lets the system choose.")
+@click.option("--admin-port", type=PORT, default=9090, show_default=True, help="Port of metrics and health.")
+@click.option("--simulator-port", type=PORT, default=9100, show_default=True, help="Port of the simulated providers.")
 @click.option("--seconds", type=click.FloatRange(min=0), help="Stop by itself after so many seconds.")
 @click.pass_obj
 def demo(options: Options, port: int, admin_port: int, simulator_port: int, seconds: float | None) -> None:
@@ -105,7 +106,9 @@ def serve(options: Options, workers: int | None, worker_listen: str | None, work
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", default=9100, show_default=True, help="The port to listen on; 0 lets the system choose.")
+@click.option(
+    "--port", type=PORT, default=9100, show_default=True, help="The port to listen on; 0 lets the system choose."
+)
 @click.pass_obj
 def simulate(options: Options, host: str, port: int) -> None:
     """Run the simulated providers alone, at /<provider>/…, until told to stop."""

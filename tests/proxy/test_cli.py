@@ -121,6 +121,8 @@ def test_what_cannot_be_done_fails_with_one_sentence_and_exit_code_1() -> None:
         (("frobnicate",), "No such command 'frobnicate'."),
         (("account", "create"), "Missing argument 'EMAIL'."),
         (("account", "credit", "a@b.c", "1"), "Missing option '--reason'."),
+        (("simulate", "--port", "65536"), "Invalid value for '--port': 65536 is not in the range 0<=x<=65535."),
+        (("demo", "--admin-port", "-1"), "Invalid value for '--admin-port': -1 is not in the range 0<=x<=65535."),
         (("key", "create", "a@b.c", "--name", " "), "the name of a key has 1 to 100 printable characters"),
         (("key", "create", "a@b.c", "--name", "x" * 101), "the name of a key has 1 to 100 printable characters"),
         (
