@@ -115,11 +115,9 @@ def _read(path: Path | None, environment: Mapping[str, str], faults: list[Fault]
 def _settings(document: Document, folder: Path, faults: list[Fault]) -> Settings | None:
     if document.broken:
         return None
-    try:
-        settings = Settings.model_validate(document.data)
-    except pydantic.ValidationError as error:
-        found = explain(error, Settings, document.data, document.shown_instead())
-        faults.extend(document.fault(place, sentence) for place, sentence in found.items())
+    settings, found = _validated(document)
+    faults.extend(document.fault(place, sentence) for place, sentence in found.items())
+    if settings is None or found:
         return None
     faults.extend(document.fault(*found) for found in try_extensions(settings.middlewares, settings.extensions)[1])
     database = settings.storage.database
@@ -127,6 +125,30 @@ def _settings(document: Document, folder: Path, faults: list[Fault]) -> Settings
         return settings
     storage = settings.storage.model_copy(update={"database": f"sqlite:///{(folder / match[1]).absolute()}"})
     return settings.model_copy(update={"storage": storage})
+
+
+def _validated(document: Document) -> tuple[Settings | None, dict[Place, str]]:
+    """The settings, and every fault by its place. What has a fault is left out and the rest looked at again: how the values of a
+    table stand to one another is only checked where each of them is right by itself."""
+    data, found = document.data, dict[Place, str]()
+    while True:
+        try:
+            return Settings.model_validate(data), found
+        except pydantic.ValidationError as error:
+            new = explain(error, Settings, data, document.shown_instead())
+        if new.keys() <= found.keys():
+            return None, found
+        found = {**new, **found}
+        for place in filter(None, new):
+            data = _without(data, place[:2])
+
+
+def _without(data: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """A file's values without a setting, or without a whole table."""
+    name, table = str(place[0]), data.get(str(place[0]))
+    if len(place) == 1 or not isinstance(table, dict):
+        return {key: value for key, value in data.items() if key != name}
+    return {**data, name: {key: value for key, value in table.items() if key != place[1]}}
 
 
 def _catalogue(book: Document, faults: list[Fault]) -> Catalogue | None:

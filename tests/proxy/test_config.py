@@ -391,6 +391,19 @@ def test_several_workers_without_redis_are_pointed_out(folder: Path) -> None:
         assert not [warning for warning in warnings_of(quiet) if "storage.redis" in warning]
 
 
+def test_values_that_cannot_stand_together_are_told_beside_a_wrong_one(folder: Path) -> None:
+    """One run of `check` is enough, also where both faults are in one table."""
+    billing = "[billing]\nfee_percent = -1\nminimum_recharge_usd = 20\nmaximum_recharge_usd = 10\n"
+    stripe = "[stripe]\napi_key = 'sk_live_1'\nwebhook_secret = ''\napi_base = 'x'\n"
+
+    assert [
+        "find-token.toml:1: billing: expected minimum_recharge_usd to be at most maximum_recharge_usd",
+        "find-token.toml:2: billing.fee_percent: expected a number of at least 0, found -1",
+        "find-token.toml:5: stripe: expected webhook_secret beside a live api_key: without it no payment would be believed",
+        "find-token.toml:8: stripe.api_base: expected an address that begins with http:// or https://, found 'x'",
+    ] == faults_of(billing + stripe)
+
+
 def test_an_unset_variable_says_what_is_off(folder: Path) -> None:
     """Unset and empty are the same: the feature is off, and the operator is told by which name."""
     expected = [
