@@ -27,6 +27,30 @@ LARGEST_ANSWERS: Final = 100
 MAIL_KIND: Final = "ticket_answer"
 _DAY: Final = 86_400_000_000
 
+_FAILED: Final = ("cut_by_provider", "nothing_produced", "failed")
+CODES_BY_STATUS: Final = {
+    401: "invalid_provider_key",
+    402: "insufficient_provider_balance",
+    403: "provider_permission_denied",
+    413: "request_too_large",
+    422: "refused_value",
+    429: "provider_rate_limited",
+    502: "bad_upstream_response",
+    503: "all_providers_unavailable",
+    504: "deadline_exceeded",
+}
+"""What a call that reached a provider and failed was told, where its status says it."""
+_CODES_BY_OUTCOME: Final = {
+    "context_too_long": "context_length_exceeded",
+    "content_filtered": "content_filter",
+    "rate_limited": "provider_rate_limited",
+    "quota_exhausted": "provider_rate_limited",
+    "timed_out": "deadline_exceeded",
+    "unreadable": "bad_upstream_response",
+    "stream_cut": "bad_upstream_response",
+}
+"""The same by how its last attempt ended, where the status does not."""
+
 _COLUMNS = "id, account_id, subject, message, request_id, facts, status, created, changed"
 _INSERT = f"INSERT INTO ticket ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 'open', ?, ?)"
 _COUNTS = """SELECT COUNT(CASE WHEN status = 'open' THEN 1 END), COUNT(CASE WHEN created > ? THEN 1 END)
@@ -112,17 +136,28 @@ def open_ticket(
 
 def facts_of(row: CallRow) -> dict[str, Any]:
     """What support needs to know of a call: nothing of what was said in it."""
-    failed = [attempt.code for attempt in row.attempts if attempt.code]
     return {
         "time": shown_instant(row.created),
         "path": row.path,
         "model": row.requested_model,
         "served_by": row.provider,
         "status": row.status,
-        "error_code": failed[-1] if failed and row.billing_outcome != "complete" else None,
+        "error_code": error_code_of(row),
         "streamed": row.streamed,
         "prompt_tokens": row.prompt_tokens,
     }
+
+
+def error_code_of(row: CallRow) -> str | None:
+    """The error code that the caller was told: in the answer, or in the last chunk of a stream that had begun."""
+    if row.billing_outcome not in _FAILED:
+        return None
+    last = row.attempts[-1].outcome if row.attempts else ""
+    if row.status < 400:
+        return _CODES_BY_OUTCOME.get(last, "all_providers_unavailable")
+    if row.status == 400:
+        return _CODES_BY_OUTCOME.get(last, "invalid_value")
+    return CODES_BY_STATUS.get(row.status)
 
 
 def page_tickets(

@@ -9,6 +9,7 @@ import pytest
 from console.shapes import Listed
 from console.support_shapes import TicketShape
 from storage.tickets import LARGEST_OPEN, answer_ticket, close_ticket
+from tests.fakes.raw_upstream import RST, STREAM_HEAD, Answer, RawUpstream, failure, http, piece, said
 from tests.gateway import Gateway
 
 PATH = "/v1/user/tickets"
@@ -38,6 +39,34 @@ async def test_from_a_request_id_the_facts_are_filled_in(plane: Gateway, ask: An
     assert [shown.json] == listed.json["data"]
     assert ("answered", "We looked into it.") == (shown.json["status"], shown.json["answers"][0]["text"])
     assert TICKET["message"] == shown.json["message"]
+
+
+FAILURES: dict[str, Answer] = {
+    "a stream that breaks": [STREAM_HEAD, piece(said("word")), RST],
+    "an error of its own": failure(500),
+    "a limit": failure(429),
+    "a refusal": failure(400),
+    "too long": failure(400, code="context_length_exceeded"),
+    "a page": [http(b"<html>busy</html>", kind="text/html")],
+    "a reset": [RST],
+}
+
+
+async def test_the_error_is_the_one_that_the_caller_was_told(
+    start_gateway: Any, ask_of: Any, alpha: RawUpstream
+) -> None:
+    """In the answer, or in the last chunk of a stream: never a provider's own word for it, and never none."""
+    gateway = await start_gateway(routing={"retries": 0})
+    ask = ask_of(gateway)
+    for number, (name, answer) in enumerate(FAILURES.items(), 1):
+        alpha.otherwise = lambda _request, answer=answer: answer
+        streamed = "stream" in name
+        called = await gateway.chat(model="lonely", stream=streamed)
+        await gateway.settled(number)
+        opened = await ask("POST", PATH, {**TICKET, "request_id": called.header("Request-Id")})
+
+        told = called.chunks[-1]["error"]["code"] if streamed else called.code[1]
+        assert told == opened.json["request"]["error_code"], name
 
 
 async def test_nobody_sees_anothers(plane: Gateway, ask: Any) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
+from middlewares.errors import CODES
 from storage.accounts import UnknownAccount
 from storage.calls import AttemptRow, CallRow, insert_call
 from storage.database import Database
 from storage.tickets import (
+    CODES_BY_STATUS,
     LARGEST_A_DAY,
     LARGEST_ANSWERS,
     LARGEST_OPEN,
@@ -86,11 +88,16 @@ def test_a_ticket_knows_its_call(database: Database, new_account: Callable[..., 
         "model": "standard",
         "served_by": "alpha",
         "status": 503,
-        "error_code": "provider_error",
+        "error_code": "all_providers_unavailable",
         "streamed": True,
         "prompt_tokens": 17,
     } == mine.facts
     assert (None, None) == (theirs.facts, plain.facts)
+
+
+def test_codes_are_those_of_the_api() -> None:
+    """Each is one of the API's, at its status."""
+    assert CODES_BY_STATUS == {CODES[code][0]: code for code in CODES_BY_STATUS.values()}
 
 
 def test_a_call_that_went_well_has_no_error() -> None:
