@@ -10,6 +10,7 @@ import html
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 
 
@@ -92,6 +93,9 @@ TEMPLATES: Final[Mapping[str, Template]] = {
     ),
 }
 
+_AMOUNTS: Final = ("amount", "charged", "balance", "below")
+_SIX_DECIMALS: Final = Decimal("0.000001")
+
 _PAGE: Final = """<!doctype html>
 <html><body style="font-family: sans-serif; max-width: 36em">
 {paragraphs}
@@ -113,4 +117,12 @@ def compose(kind: str, facts: Mapping[str, Any], link: str) -> Texts:
 
 def _filled(text: str, facts: Mapping[str, Any]) -> str:
     """A template's text with its facts, each on one line whatever it holds."""
-    return re.sub(r"\{(\w+)\}", lambda name: " ".join(str(facts[name[1]]).split()), text)
+    return re.sub(r"\{(\w+)\}", lambda name: " ".join(_shown(name[1], facts[name[1]]).split()), text)
+
+
+def _shown(name: str, fact: object) -> str:
+    """A fact as text; an amount with six decimals at most, as on the pages."""
+    if name not in _AMOUNTS:
+        return str(fact)
+    whole, _, decimals = f"{Decimal(str(fact)).quantize(_SIX_DECIMALS, ROUND_HALF_UP):f}".partition(".")
+    return f"{whole}.{decimals}".rstrip("0").rstrip(".")

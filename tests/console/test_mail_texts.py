@@ -41,6 +41,17 @@ def test_a_receipt_tells_what_was_paid_and_got() -> None:
     assert "within 14 days" in texts.plain
 
 
+@pytest.mark.parametrize(
+    ("balance", "shown"),
+    [("29.99963756", "29.999638"), ("0.0000005", "0.000001"), ("-6.0000004", "-6"), ("100", "100"), ("9.50", "9.5")],
+)
+def test_amounts_have_six_decimals_at_most(balance: str, shown: str) -> None:
+    """Like those of the pages: the ledger's other two are for programs."""
+    texts = compose("receipt", {**FACTS, "balance": balance}, "https://us.example")
+
+    assert f"Your balance is {shown} USD." in texts.plain
+
+
 def test_facts_are_text() -> None:
     """They stay on one line, are escaped in HTML, and are no templates."""
     texts = compose("expiry", {**FACTS, "day": "<b>\r\nBcc: x@y.de {balance}"}, "https://us.example")
