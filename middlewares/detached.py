@@ -58,7 +58,7 @@ class Recorder(AbstractStreamWriter):
         for event in self._events.feed(bytes(chunk)):
             number = self._recording.tape.last_event + 1
             if data_of(event):
-                await self._recording.write(with_id(event, number, comments), is_event=True)
+                await self._recording.write(comments + with_id(event, number), is_event=True)
                 comments = b""
             elif number > 1 and (lines := comment_lines(event)) is not None:
                 comments += lines
@@ -84,19 +84,18 @@ class Recorder(AbstractStreamWriter):
         """Whoever reads the recording frames it for its own connection."""
 
 
-def with_id(event: bytes, number: int, comments: bytes = b"") -> bytes:
-    """The event with an `id:` line of ours before the blank line that ends it: the last such line is the one that counts.
-    ``comments`` are whole lines that stood before it."""
+def with_id(event: bytes, number: int) -> bytes:
+    """The event with an `id:` line of ours before the blank line that ends it: the last such line is the one that counts."""
     line_end = b"\r\n" if event.endswith(b"\r\n") else event[-1:]
-    return b"%b%bid: %d%b%b" % (event[: -len(line_end)], comments, number, line_end, line_end)
+    return b"%bid: %d%b%b" % (event[: -len(line_end)], number, line_end, line_end)
 
 
 def comment_lines(event: bytes) -> bytes | None:
     """The lines of a comment, without the blank line behind them; None for anything else.
 
     A blank line that ends nothing but a comment means nothing, but OpenAI's Python client, once it has seen an id, takes it for
-    the end of an event and fails on that event's empty data. So in numbered streams comments stand in front of the blank line
-    of an event, or alone without one.
+    the end of an event and fails on that event's empty data. So in numbered streams comments are the first lines of the event
+    that follows them.
     """
     lines = [line for line in event.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n") if line]
     if not all(line.startswith(b":") for line in lines):

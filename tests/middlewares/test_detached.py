@@ -60,7 +60,7 @@ async def test_a_stream() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        for part in (b": hi\n\nda", b"ta: one\n\ndata: t", b"wo\r\n\r\n", b": in\n\n", b"data:\n\n"):
+        for part in (b": hi\n\nda", b"ta: one\n\n: be\n\ndata: t", b"wo\r\n\r\n", b": in\n\n", b"data:\n\n"):
             await response.write(part)
         await response.write_eof(b"data: three")
         return response
@@ -70,10 +70,10 @@ async def test_a_stream() -> None:
 
     assert plain.head is not None
     assert Head(200, plain.head.headers, True) == plain.head
-    assert b": hi\n\ndata: one\n\ndata: two\r\n\r\n: in\n\ndata:\n\ndata: three" == await written(plain)
-    assert b": hi\n\ndata: one\nid: 1\n\ndata: two\r\nid: 2\r\n\r\n: in\ndata:\n\ndata: three" == await written(
-        numbered
-    )
+    said = b": hi\n\ndata: one\n\n: be\n\ndata: two\r\n\r\n: in\n\ndata:\n\ndata: three"
+    assert said == await written(plain)
+    said = b": hi\n\ndata: one\nid: 1\n\n: be\ndata: two\r\nid: 2\r\n\r\n: in\ndata:\n\ndata: three"
+    assert said == await written(numbered)
 
 
 async def test_an_answer_that_is_given_up() -> None:

@@ -70,7 +70,8 @@ def ids(reply: Reply) -> list[int]:
 
 
 async def test_each_event_has_its_id_and_nothing_else_changes(gateway: Gateway) -> None:
-    """One line before the blank one, counting from 1, and the bill inside the last event; without the header nothing of that."""
+    """One line before the blank one, counting from 1, and the bill right before `[DONE]`, in one event with it, so that whoever
+    stops reading there has seen it; without the header nothing of that."""
     plain = await gateway.chat(stream=True, stream_options={"include_usage": True})
     numbered = await gateway.chat(stream=True, stream_options={"include_usage": True}, headers=RESUMABLE)
 
@@ -78,11 +79,11 @@ async def test_each_event_has_its_id_and_nothing_else_changes(gateway: Gateway) 
     without = "\n\n".join(
         "\n".join(line for line in event.split("\n") if not line.startswith("id: ")) for event in events
     )
-    assert plain.body.decode().split(": findtoken")[0] == without.split("data: [DONE]")[0]
+    assert plain.body.decode().split(": findtoken")[0] == without.split(": findtoken")[0]
     assert list(range(1, len(ids(numbered)) + 1)) == ids(numbered)
     assert [] == ids(plain)
     bill = f": findtoken {' '.join('='.join(pair) for pair in numbered.bill.items())}"
-    assert events[-1] == f"data: [DONE]\n{bill}\nid: {len(ids(numbered))}"
+    assert events[-1] == f"{bill}\ndata: [DONE]\nid: {len(ids(numbered))}"
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 5])
