@@ -287,6 +287,7 @@ class MessagesErrorDetail(Given):
     message: str
     code: str | None
     param: str | None
+    request_id: str | None
 
 
 class MessagesErrorShape(Shape):

@@ -60,10 +60,9 @@ class Messages:
 
     def tell_error(self, status: int, body: dict[str, Any]) -> dict[str, Any]:
         """Anthropic's shape, with our code and what else our error tells."""
-        error = {name: value for name, value in body["error"].items() if name != "request_id"}
-        error["type"] = _ERROR_TYPES.get(status, "invalid_request_error")
+        error = {**body["error"], "type": _ERROR_TYPES.get(status, "invalid_request_error")}
         rest = {name: value for name, value in body.items() if name != "error"}
-        return {"type": "error", "error": error, "request_id": body["error"]["request_id"], **rest}
+        return {"type": "error", "error": error, "request_id": error["request_id"], **rest}
 
     def tell_answer(self, answer: Mapping[str, Any], usage: Usage, facts: Facts) -> dict[str, Any]:
         """A message."""

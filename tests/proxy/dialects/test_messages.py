@@ -169,10 +169,10 @@ def test_a_sign_of_life_is_a_ping() -> None:
     ],
 )
 def test_an_error(status: int, expected: str) -> None:
-    """Anthropic's shape and type; our code and whatever else ours tells stay in it."""
+    """Anthropic's shape and type; our code, the request id and whatever else ours tells stay where they stand elsewhere."""
     error = {"message": "m", "type": "ours", "code": "c", "param": None, "request_id": "req_1", "available_usd": "1"}
     body = {"error": error, "findtoken": {}}
-    told = {"message": "m", "type": expected, "code": "c", "param": None, "available_usd": "1"}
+    told = {**error, "type": expected}
     shape = {"type": "error", "error": told, "request_id": "req_1", "findtoken": {}}
 
     assert shape == Messages().tell_error(status, body)
