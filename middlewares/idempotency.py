@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from typing import Final
 
 import orjson
@@ -50,9 +51,9 @@ def idempotency(runs: Runs, answers: Answers, *, header_prefix: str, stall_secon
     async def answer_once(request: web.Request, handler: Handler) -> web.StreamResponse:
         headers = request.headers
         if IDEMPOTENCY_KEY in headers:
-            resumable = request[CALL].streamed and wants_resumable(headers.get(resumable_header))
+            resumable = request[CALL].streamed and wants_resumable(headers, resumable_header)
             return await once.answer(request, handler, resumable=resumable)
-        if resumable_header in headers and request[CALL].streamed and wants_resumable(headers[resumable_header]):
+        if resumable_header in headers and request[CALL].streamed and wants_resumable(headers, resumable_header):
             run = runs.start(request, handler, resumable=True)
             return await follow(runs.follow(run), request, stall_seconds=stall_seconds)
         return await handler(request)
@@ -60,11 +61,11 @@ def idempotency(runs: Runs, answers: Answers, *, header_prefix: str, stall_secon
     return answer_once
 
 
-def wants_resumable(value: str | None) -> bool:
-    """Whether the header asks for it. Raises a Refusal for what is neither yes nor no."""
-    said = (value or "false").strip().lower()
+def wants_resumable(headers: Mapping[str, str], name: str) -> bool:
+    """Whether the header of that name asks for it. Raises a Refusal for what is neither yes nor no."""
+    said = (headers.get(name) or "false").strip().lower()
     if said not in ("true", "false", "1", "0"):
-        raise invalid("Resumable", "the Resumable header must be true or false")
+        raise invalid(name, f"the header {name} must be true or false")
     return said in ("true", "1")
 
 

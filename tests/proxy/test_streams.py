@@ -234,7 +234,8 @@ async def test_what_is_no_event_of_the_stream_is_refused(gateway: Gateway) -> No
     for wrong in ("x", "-1", "99", "1.5", "9" * 19, "²"):
         reply = await resume(gateway, whole.header("Request-Id"), wrong)
         assert ((400, "invalid_value"), "Last-Event-ID") == (reply.code, reply.error["param"]), wrong
-    assert (400, "invalid_value") == (await gateway.chat(stream=True, headers={"X-FindToken-Resumable": "maybe"})).code
+    unsure = await gateway.chat(stream=True, headers={"X-FindToken-Resumable": "maybe"})
+    assert ((400, "invalid_value"), "X-FindToken-Resumable") == (unsure.code, unsure.error["param"])
 
 
 async def test_who_does_not_come_back_has_left(start_gateway: StartGateway, alpha: RawUpstream) -> None:
