@@ -37,6 +37,8 @@ SERVER: Final = "find-token"
 # The official OpenAI clients read x-request-id, OpenRouter's x-generation-id.
 _SERVER: Final = istr("Server")
 _CACHE_CONTROL: Final = istr("Cache-Control")
+_NO_STORE: Final = "private, no-store"
+"""On whatever is answered to an account: no cache on the way may keep it."""
 _PLAIN_REQUEST_ID: Final = istr("X-Request-Id")
 _GENERATION_ID: Final = istr("X-Generation-Id")
 _LIMIT: Final = istr("X-RateLimit-Limit")
@@ -80,8 +82,10 @@ def headers_of_calls(prefix: str) -> HeadersOf:
                 (_RESET, str(-int(-reset_seconds // 1))),
             ]
         if call.mode is None:
+            if getattr(call, "account_id", None) is not None:  # Nobody decides it for pages and what needs no key.
+                fields.append((_CACHE_CONTROL, _NO_STORE))
             return fields
-        fields += [(mode, call.mode), (_CACHE_CONTROL, "private, no-store")]
+        fields += [(mode, call.mode), (_CACHE_CONTROL, _NO_STORE)]
         _add_money(call, fields, names)
         if call.shown and call.offer is not None and (call.stream is None or _has_content(call)):
             # A stream's own attempt is still under way when its headers leave.

@@ -135,5 +135,9 @@ def pricing_of(upstream: Upstream, now: datetime) -> dict[str, str]:
 
 
 def as_response(body: Mapping[str, Any]) -> web.Response:
-    """``body`` as JSON."""
-    return web.Response(body=json.dumps(body, ensure_ascii=False).encode(), content_type="application/json")
+    """``body`` as JSON that nobody keeps: prices and health are those of this moment."""
+    return web.Response(
+        body=json.dumps(body, ensure_ascii=False).encode(),
+        content_type="application/json",
+        headers={"Cache-Control": "private, no-store"},
+    )

@@ -33,6 +33,23 @@ async def test_one_model_by_name_or_alias(gateway: Gateway) -> None:
     assert listed == replies[0].json == replies[1].json
 
 
+async def test_no_answer_to_a_key_is_kept_on_the_way(gateway: Gateway) -> None:
+    """Whatever is asked with a key: models too, and what is not there."""
+    for path in (
+        "models",
+        "models/standard",
+        "models/standard/endpoints",
+        "streams/req_0",
+        "key",
+        "generation?id=req_0",
+    ):
+        for base in ("/v1", "/api/v1"):
+            reply = await gateway.send(b"", path=f"{base}/{path}", method="GET")
+            assert "private, no-store" == reply.headers.get("Cache-Control"), path
+    for refused in (await gateway.chat(model="nobody"), await gateway.send(b"{")):
+        assert (True, "private, no-store") == (refused.status in (400, 404), refused.headers.get("Cache-Control"))
+
+
 async def test_everything_that_is_told(gateway: Gateway) -> None:
     """Prices as decimal strings in USD per token, limits, parameters, what may stand in."""
     told = (await gateway.get("/v1/models/standard")).json
