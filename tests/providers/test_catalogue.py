@@ -483,7 +483,9 @@ def test_nothing_shipped_sells_below_cost(shipped: Catalogue) -> None:
     ]
 
     assert [] == below
-    assert {"glm-4-flash", "glm-5.3", "glm-5.3-flash"} == {name for name, price in _rows(shipped) if price.cost}
+    assert {"glm-4-flash", "glm-4.7-flash", "glm-5.3", "glm-5.3-flash"} == {
+        name for name, price in _rows(shipped) if price.cost
+    }
 
 
 def test_a_shipped_price_version_names_one_price(shipped: Catalogue) -> None:
@@ -535,6 +537,14 @@ def test_deepseek_has_peak_hours(shipped: Catalogue, instant: datetime, expected
         ("qwen-max", 1, ("2.00", "0.25", "6.00")),
         ("glm-4-plus", 1, ("0.69", "0.345", "0.69")),
         ("glm-4-flash", 1, ("0.10", "0.05", "0.10")),
+        ("glm-4.5-air", 1, ("0.20", "0.03", "1.10")),
+        ("glm-4.6", 1, ("0.60", "0.11", "2.20")),
+        ("glm-5", 1, ("1.00", "0.20", "3.20")),
+        ("glm-5.2", 1, ("1.40", "0.276", "4.40")),
+        ("qwen3-max", 32_000, ("1.20", "1.20", "6.00")),
+        ("qwen3-max", 128_001, ("3.00", "3.00", "15.00")),
+        ("qwen3-coder-plus", 256_001, ("6.00", "0.60", "60.00")),
+        ("qwen3-coder-flash", 32_001, ("0.50", "0.12", "2.50")),
         ("kimi-k2", 1, ("0.95", "0.16", "4.00")),
         ("kimi-k3", 1, ("3.00", "0.30", "15.00")),
         ("minimax-m2.5", 1, ("0.30", "0.03", "1.20")),
@@ -578,6 +588,20 @@ def test_what_serves_the_old_names(shipped: Catalogue, name: str, upstream_model
         ("deepseek/deepseek-chat", "deepseek-chat"),
         ("deepseek/deepseek-r1", "deepseek-reasoner"),
         ("qwen/qwen3.8-max-0902", "qwen3.8-max"),
+        ("qwen/qwen3-max", "qwen3-max"),
+        ("qwen/qwen3-max-thinking", "qwen3-max"),
+        ("qwen/qwen3.7-max", "qwen3.7-max"),
+        ("qwen/qwen3-coder", "qwen3-coder-plus"),
+        ("qwen/qwen3-coder-plus", "qwen3-coder-plus"),
+        ("qwen/qwen3-coder-flash", "qwen3-coder-flash"),
+        ("thudm/glm-4-32b", "glm-4-32b-0414-128k"),
+        ("z-ai/glm-4.5", "glm-4.5"),
+        ("z-ai/glm-4.5-air", "glm-4.5-air"),
+        ("z-ai/glm-4.6", "glm-4.6"),
+        ("z-ai/glm-4.7-flash", "glm-4.7-flash"),
+        ("z-ai/glm-5", "glm-5"),
+        ("z-ai/glm-5.1", "glm-5.1"),
+        ("z-ai/glm-5.2", "glm-5.2"),
         ("z-ai/glm-5.3", "glm-5.3"),
         ("moonshotai/kimi-k2-0905", "kimi-k2"),
         ("minimax/minimax-m3", "MiniMax-M3"),
