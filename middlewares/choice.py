@@ -110,6 +110,7 @@ def nobody_can_serve(model: str, need: Need, passed_over: tuple[PassedOver, ...]
         return Refusal(
             "context_length_exceeded",
             f"the prompt does not fit {found.model}, which takes {found.detail} tokens in all",
+            param="messages" if need.inputs is None else "input",
         )
     if (found := reasons.get("missing_capability")) is not None:
         first = found.detail.partition(",")[0]

@@ -265,7 +265,9 @@ def _upstream_problem(error: upstream.UpstreamError) -> Problem:
         if code == "invalid_value" and error.status in (413, 422):
             status = error.status
             code = "request_too_large" if status == 413 else "refused_value"
-        return Problem(status, kind_name, code, error.message or "the provider refused the request")
+        return Problem(
+            status, kind_name, code, error.message or "the provider refused the request", error.param or None
+        )
     return Problem(status, kind_name, code, _SENTENCES[code], retry_after_seconds=error.retry_after_seconds)
 
 

@@ -195,6 +195,7 @@ class OpenAIDialect:
             complaint.message or fallback,
             status=status,
             code=next(iter(self.codes_in(complaint)), ""),
+            param=complaint.param,
             retry_after_seconds=retry_after_seconds(headers, complaint.message),
         )
 
@@ -223,6 +224,7 @@ class OpenAIDialect:
             raise RequestRefused(
                 f"n: this provider gives at most {self.largest_n} answer(s) to a request, not {n}.",
                 code="unsupported_parameter",
+                param="n",
             )
         tools = request.get("tools")
         if self.function_tools_only and isinstance(tools, list):
@@ -231,6 +233,7 @@ class OpenAIDialect:
                     raise RequestRefused(
                         "tools: only tools of type function are offered with this provider.",
                         code="unsupported_parameter",
+                        param="tools",
                     )
 
     def _set_stream(self, body: dict[str, Any], ask: Ask) -> None:

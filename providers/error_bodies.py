@@ -47,6 +47,8 @@ class Complaint:
     """Its sentence, cleaned; empty if it gave none that a person can read."""
     codes: tuple[str, ...] = ()
     """Its codes in lower case, the most specific first: ``code``, ``type``, ``http_code``."""
+    param: str = ""
+    """The field of the request that it names; empty if it names none."""
 
 
 def read_complaint(body: bytes) -> Complaint:
@@ -69,7 +71,8 @@ def complaint_in(answer: Mapping[str, Any]) -> Complaint:
     """The complaint in a JSON object: OpenAI's ``error``, MiniMax's ``base_resp``, or flat ``code`` and ``message``."""
     error = answer.get("error")
     if isinstance(error, dict):
-        return Complaint(_message(error, "message", "msg"), _codes(error, "code", "type", "http_code", "status"))
+        codes = _codes(error, "code", "type", "http_code", "status")
+        return Complaint(_message(error, "message", "msg"), codes, _message(error, "param")[:LONGEST_CODE])
     if isinstance(error, str) and error:
         message = _message(answer, "message", "msg", "error_description") or clean(error)
         return Complaint(message, (*_codes(answer, "code"), *_codes(answer, "error")))

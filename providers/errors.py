@@ -54,15 +54,18 @@ class UpstreamError(Exception):
         provider: str = "",
         status: int | None = None,
         code: str = "",
+        param: str = "",
         retry_after_seconds: float | None = None,
         heard_late: bool = False,
     ) -> None:
-        """``heard_late``: this process had no time to hear the provider, which is not to blame then."""
+        """``param``: the field of the request that is wrong, where the provider names one.
+        ``heard_late``: this process had no time to hear the provider, which is not to blame then."""
         super().__init__(message)
         self.message = message
         self.provider = provider
         self.status = status
         self.code = code
+        self.param = param
         self.retry_after_seconds = retry_after_seconds
         self.heard_late = heard_late
 

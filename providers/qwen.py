@@ -114,7 +114,7 @@ class QwenDialect(OpenAIDialect):
         """Thinking off where it would be refused, sampling into range, what it does not know in words."""
         if body.get("tools") and isinstance(body.get("n"), int) and body["n"] > 1:
             raise RequestRefused(
-                "n: this provider gives one answer to a request with tools.", code="unsupported_parameter"
+                "n: this provider gives one answer to a request with tools.", code="unsupported_parameter", param="n"
             )
         clamp(body, "temperature", 0.0, _HIGHEST_TEMPERATURE)
         clamp(body, "top_p", _LOWEST_TOP_P, 1.0)

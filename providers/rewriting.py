@@ -66,7 +66,8 @@ def choose_tools(body: dict[str, Any], understood: frozenset[str]) -> None:
             [tool for tool in tools if _function_name(tool) == wanted] if wanted and isinstance(tools, list) else []
         )
         if not chosen:
-            raise RequestRefused("tool_choice: it names no function that is among the tools.", code="invalid_value")
+            said = "tool_choice: it names no function that is among the tools."
+            raise RequestRefused(said, code="invalid_value", param="tool_choice")
         body["tools"] = chosen
         body["tool_choice"] = "auto"
         add_instruction(body, "You must call the given tool.")

@@ -208,6 +208,7 @@ def _redact(error: UpstreamError, key: str) -> None:
     """A provider may quote the key it was given, and callers read its words."""
     if len(key) >= SHORTEST_SECRET:
         error.message = error.message.replace(key, REDACTED.decode())
+        error.param = error.param.replace(key, REDACTED.decode())
 
 
 async def _read_plain(incoming: UpstreamAnswer, offer: Offer, answer: Answer) -> tuple[bytes, dict[str, Any], Ending]:

@@ -17,7 +17,7 @@ from proxy.dialects.responses_answer import Envelope
 from proxy.dialects.responses_request import chat_request
 from proxy.dialects.responses_stream import ResponsesStream
 
-_PARAMS: Final[Mapping[str, str]] = MappingProxyType({"max_tokens": "max_output_tokens"})
+_PARAMS: Final[Mapping[str, str]] = MappingProxyType({"max_tokens": "max_output_tokens", "messages": "input"})
 """Fields of chat completions that an error may be about, and what they are called in a request of Responses."""
 
 

@@ -222,7 +222,7 @@ async def test_bad_bodies_are_refused_before_anything_else_happens(gateway: Gate
     )
     tried["a prompt longer than any context"] = (
         json.dumps(chat_body("word " * 200_000)).encode(),
-        (400, "context_length_exceeded", None),
+        (400, "context_length_exceeded", "messages"),
     )
     tried["a picture for a model without eyes"] = (
         json.dumps(

@@ -28,7 +28,7 @@ def passed_over(*reasons: str) -> tuple[PassedOver, ...]:
     ("reasons", "expected"),
     [
         (("max_tokens_too_large", "context_too_small", "provider_off"), (400, "invalid_value", "max_tokens")),
-        (("not_wanted", "context_too_small"), (400, "context_length_exceeded", None)),
+        (("not_wanted", "context_too_small"), (400, "context_length_exceeded", "messages")),
         (("provider_off", "missing_capability"), (400, "invalid_value", "tools")),
         (("not_wanted", "too_dear"), (400, "invalid_value", "provider.max_price")),
         (("provider_off", "no_token_input"), (400, "invalid_value", "input")),

@@ -47,6 +47,8 @@ SSE_FRAMED = (
         ),
         (b': keep-alive\n\ndata:{"error":"gone"}\n\ndata: [DONE]\n\n', Complaint("gone", ("gone",))),
         (b'{"error":{"code":"1302","message":"slow"}}', Complaint("slow", ("1302",))),
+        (b'{"error":{"code":"x","message":"m","param":"top_p"}}', Complaint("m", ("x",), "top_p")),
+        (b'{"error":{"message":"m","param":["top_p"]}}', Complaint("m")),
         (b'{"error":{"code":1302,"message":"slow"}}', Complaint("slow", ("1302",))),
         (
             b'{"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}}',

@@ -228,9 +228,19 @@ async def test_what_a_dialect_cannot_do_is_refused_without_a_call(start_gateway:
         model="deepseek-chat", tools=[{"type": "web_search"}], provider={"allow_fallbacks": False}, max_tokens=100
     )
 
-    assert (400, "invalid_value") == reply.code
+    assert ((400, "invalid_value"), "tools") == (reply.code, reply.error["param"])
     assert [] == alpha.requests
     gateway.prove()
+
+
+async def test_the_field_that_a_provider_complains_of_is_named(gateway: Gateway, alpha: RawUpstream) -> None:
+    """As it names it, shortened and masked as its words are; nothing where it names none, or something that is no name."""
+    for said, told in (("temperature", "temperature"), (None, None), (7, None), (ALPHA_KEY, "[redacted]"), ("", None)):
+        for status in (400, 422):
+            complaint = {"message": "no", "type": "invalid_request_error", "code": None, "param": said}
+            alpha.next([http({"error": complaint}, status=status)])
+            reply = await gateway.chat()
+            assert (status, told) == (reply.status, reply.error["param"]), said
 
 
 async def test_a_caller_who_leaves_before_a_plain_answer(gateway: Gateway, alpha: RawUpstream) -> None:

@@ -316,7 +316,7 @@ async def test_tokens_go_to_whom_they_mean_something(gateway: Gateway, alpha: Ra
     assert [(400, "invalid_value", "input")] * 2 == [(*one.code, one.error["param"]) for one in (tokens, many)]
     assert "texts-only takes texts, not tokens: send input as a text or a list of texts" == tokens.error["message"]
     assert "texts-only takes at most 10 inputs in one request, not 11: send them in parts" == many.error["message"]
-    assert (400, "context_length_exceeded") == long.code
+    assert ((400, "context_length_exceeded"), "input") == (long.code, long.error["param"])
     assert 1 == len(alpha.requests)
 
 

@@ -47,6 +47,9 @@ def test_errors_keep_their_shape() -> None:
     error: dict[str, Any] = {"message": "m", "type": "t", "code": "c", "param": "max_tokens", "request_id": "r"}
 
     assert {"error": {**error, "param": "max_output_tokens"}} == Responses().tell_error(402, {"error": error})
+    assert {"error": {**error, "param": "input"}} == Responses().tell_error(
+        400, {"error": {**error, "param": "messages"}}
+    )
     assert {"error": {**error, "param": "model"}, "findtoken": {}} == Responses().tell_error(
         404, {"error": {**error, "param": "model"}, "findtoken": {}}
     )
