@@ -56,6 +56,7 @@ FAMILIES: Final[dict[str, str]] = {
     "config_reloads_total": "Configurations taken anew, by whether they were put in force.",
     "config_last_reload_successful": "1 while the newest configuration that was read is in force.",
     "log_lines_dropped_total": "Log lines lost because nobody read them fast enough.",
+    "spans_dropped_total": "Spans lost because no collector took them, or not fast enough.",
     "build_info": "The version that runs.",
 }
 
@@ -130,6 +131,9 @@ class Instruments:
         self._config_is_good = self._gauge("config_last_reload_successful")
         self.log_lines_dropped = Counter(
             _name("log_lines_dropped_total"), FAMILIES["log_lines_dropped_total"], registry=self.registry
+        )
+        self.spans_dropped = Counter(
+            _name("spans_dropped_total"), FAMILIES["spans_dropped_total"], registry=self.registry
         )
         self._recharges = self._counter("recharges_usd_total", (), scale=_MONEY_UNITS_PER_USD)
         self._recharge_differences = self._counter("recharge_differences_total", ())

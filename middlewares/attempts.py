@@ -45,6 +45,8 @@ def record(
     row.upstream_cost = cost
     row.borne_by = _borne_by(call, cost)
     call.attempts.append(row)
+    if call.attempt_times is not None:
+        call.attempt_times.append((call.answer.asked_at, call.answer.heard_at))
     instruments.attempt(offer.provider_name, offer.model.id, outcome, seconds)
     if call.answer.tally.ignored:
         instruments.usage_ignored(offer.provider_name, call.answer.tally.ignored)

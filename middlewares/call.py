@@ -131,6 +131,7 @@ WRITERS: Final[dict[str, tuple[str, ...]]] = {
     "hold": ("correlate", "budget"),
     "max_tokens_clamp": ("correlate", "metering"),
     "attempts": ("correlate",),
+    "attempt_times": ("observe",),
     "waited_seconds": ("correlate", "routing"),
     "offer": ("correlate", "routing"),
     "mode": ("correlate", "byok"),
@@ -195,6 +196,8 @@ class Call:
     """The max_tokens that we chose because the balance covers no more."""
     attempts: list[AttemptRow]
     """What was tried, in order; grows as routing tries."""
+    attempt_times: list[tuple[float, float | None]] | None
+    """When each of them asked and when it had heard everything, on the event loop's clock; None where nobody wants to know."""
     waited_seconds: float
     """How long it has waited for upstreams, and between tries: what of its time was not ours."""
     offer: Offer | None

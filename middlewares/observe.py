@@ -32,6 +32,8 @@ def utc_now() -> datetime:
 
 LogCall = Callable[[dict[str, Any]], None]
 """Writes the facts of one call to the log."""
+TraceCall = Callable[[Call, web.Request, int, float, str | None], None]
+"""Tells a collector of one call: its facts, its request, its status, its seconds and its error code."""
 
 ATTEMPTS_LOGGED: Final = 8
 CANDIDATES_LOGGED: Final = 8
@@ -41,10 +43,11 @@ def observe(
     instruments: Instruments,
     clock: Callable[[], datetime] = utc_now,
     log: LogCall | None = None,
+    trace: TraceCall | None = None,
     *,
     counted: bool = True,
 ) -> Middleware:
-    """Start the clock; at the end count the call by provider, model, mode, outcome and status, and log it.
+    """Start the clock; at the end count the call by provider, model, mode, outcome and status, log it and trace it.
 
     What is not ``counted`` is no call that costs money: it has a clock and nothing else.
 
@@ -58,6 +61,7 @@ def observe(
         call.started_at = clock()
         call.started = loop.time()
         call.account_id = None
+        call.attempt_times = [] if trace is not None else None
         if not counted:
             return await handler(request)
         try:
@@ -69,11 +73,15 @@ def observe(
             _count(instruments, call, status_of(error), seconds)
             if log is not None:
                 log(facts_of(call, request.path, status_of(error), seconds, code_of(error)))
+            if trace is not None:
+                trace(call, request, status_of(error), seconds, code_of(error))
             raise
         seconds = loop.time() - call.started
         _count(instruments, call, response.status, seconds)
         if log is not None:
             log(facts_of(call, request.path, response.status, seconds, None))
+        if trace is not None:
+            trace(call, request, response.status, seconds, None)
         return response
 
     return observe_call
@@ -126,19 +134,22 @@ def candidates_of(call: Call) -> list[str] | None:
     return [f"{provider}/{model}: {verdict}" for model, provider, verdict in outline(call)[:CANDIDATES_LOGGED]]
 
 
+def outcome_of(call: Call, status: int) -> str:
+    """How a call ended. Whoever was asked has a line in the billing log, which tells the same of it."""
+    if call.attempts and call.offer is not None:
+        return (call.bill.ending if call.bill is not None else Ending.FAILED).value
+    if call.replay_of is not None:
+        return "replayed"
+    return "refused" if status < 500 else "failed"
+
+
 def _count(instruments: Instruments, call: Call, status: int, seconds: float) -> None:
     if call.account_id is None:
         return
     provider = model = ""
     if call.attempts and call.offer is not None:
-        # Whoever was asked has a line in the billing log, and both tell the same of it.
         provider, model = call.offer.provider_name, call.offer.model.id
-        outcome = (call.bill.ending if call.bill is not None else Ending.FAILED).value
-    elif call.replay_of is not None:
-        outcome = "replayed"
-    else:
-        outcome = "refused" if status < 500 else "failed"
-    instruments.request(provider, model, call.mode or "", outcome, str(status), seconds)
+    instruments.request(provider, model, call.mode or "", outcome_of(call, status), str(status), seconds)
     if call.attempts and status != CLIENT_LEFT:
         instruments.overhead(provider, model, seconds - call.waited_seconds)
     answer = call.answer

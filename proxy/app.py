@@ -31,6 +31,7 @@ from middlewares.rate_limit import rate_limit
 from middlewares.routing import routing
 from middlewares.runs import Runs
 from middlewares.token_limit import token_limit
+from middlewares.tracing import open_tracing
 from providers.catalogue import Catalogue
 from providers.experience import Experience
 from providers.health import Health
@@ -145,6 +146,7 @@ class Gateway:
         self._overload = Overload(lambda: database.queue_length)
         self._payments = PaymentPlane(lambda: self._settings, database, self._instruments)
         self.sign_in = SignInPlane(lambda: self._settings, lambda: self.url, database, self._limiter, self._instruments)
+        self._tracing = open_tracing(process_id, self._instruments, **dict(settings.tracing))
         self._tasks: list[asyncio.Task[None]] = []
         self._runners: list[web.AppRunner] = []
         self._headers_of = headers_of_calls(settings.security.header_prefix)
@@ -221,6 +223,8 @@ class Gateway:
         await self._payments.payments.close()
         await self._transport.close()
         await self._database.close()
+        if self._tracing is not None:
+            await self._tracing.close()
 
     def public_application(self) -> web.Application:
         """The data plane."""
@@ -313,7 +317,7 @@ class Gateway:
         self._overload.allow(settings.server.max_calls, settings.server.overload_lag_seconds)
         links = [
             overload(self._overload, instruments),
-            observe(instruments, self._clock, self._log),
+            observe(instruments, self._clock, self._log, None if self._tracing is None else self._tracing.trace),
             auth(self._keys, self._key_uses),
             rate_limit(self._limiter, Limits(**settings.limits.model_dump()), instruments),
             body(settings.server.max_body_bytes, settings.server.body_timeout_seconds, self.catalogue),

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from metrics.otlp import traces_url
 from proxy.extensions import check_names
 from storage.accounts import is_mailable
 from storage.database import open_database
@@ -60,6 +61,13 @@ def _check_redis(value: str) -> str:
     return value
 
 
+def _check_collector(value: str) -> str:
+    """Empty, or the address of a collector; nothing is connected yet."""
+    if value:
+        traces_url(value)
+    return value
+
+
 def _check_secret_key(value: SecretStr) -> SecretStr:
     """Empty (sealing is off) or 32 bytes in base64; several with commas between while the key is being changed."""
     try:
@@ -102,6 +110,7 @@ Listen = Annotated[str, AfterValidator(_check_listen)]
 Url = Annotated[str, AfterValidator(_check_url)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_database)]
 RedisUrl = Annotated[str, AfterValidator(_check_redis)]
+CollectorUrl = Annotated[str, AfterValidator(_check_collector)]
 SecretKey = Annotated[SecretStr, AfterValidator(_check_secret_key)]
 KeyPrefix = Annotated[str, AfterValidator(_check_key_prefix)]
 HeaderPrefix = Annotated[str, AfterValidator(_check_header_prefix)]

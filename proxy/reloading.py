@@ -39,6 +39,7 @@ NEEDS_RESTART: Final = (
     "storage.",
     "security.",
     "logs.",
+    "tracing.",
     "stripe.api_key",
     "stripe.webhook_secret",
     "stripe.api_base",

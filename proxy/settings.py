@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr
 from proxy.chain import MIDDLEWARES
 from proxy.checks import (
     Chain,
+    CollectorUrl,
     DatabaseUrl,
     Dollars,
     HeaderPrefix,
@@ -244,6 +245,19 @@ class LogSettings(Section):
     calls: bool = Field(default=True, description="Whether each call has a line of its own.")
 
 
+class TracingSettings(Section):
+    """Traces of calls, for a collector that speaks OpenTelemetry's protocol; off without its address."""
+
+    endpoint: CollectorUrl = Field(
+        default="",
+        repr=False,
+        description="Where a collector takes OTLP over HTTP, such as http://127.0.0.1:4318; empty traces nothing.",
+    )
+    sample_percent: Percent = Field(
+        default=Decimal(100), le=100, description="How many of a hundred calls are traced, drawn for each."
+    )
+
+
 class StripeSettings(Section):
     """Payments by Stripe; off without an API key."""
 
@@ -359,6 +373,7 @@ class Settings(Section):
     limits: LimitsSettings = LimitsSettings()
     routing: RoutingSettings = RoutingSettings()
     logs: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
     stripe: StripeSettings = StripeSettings()
     mail: MailSettings = MailSettings()
     sign_in: SignInSettings = SignInSettings()

@@ -12,6 +12,7 @@ from pydantic import SecretStr, TypeAdapter
 from proxy.chain import MIDDLEWARES
 from proxy.checks import (
     Chain,
+    CollectorUrl,
     DatabaseUrl,
     Dollars,
     HeaderPrefix,
@@ -56,6 +57,8 @@ def test_what_is_no_address_is_refused(listen: str) -> None:
         (Url, "https://example.com/base"),
         (DatabaseUrl, "sqlite:///x.db"),
         (DatabaseUrl, "postgresql://me:pw@host:5432/name"),
+        (CollectorUrl, ""),
+        (CollectorUrl, "http://127.0.0.1:4318/"),
         (HeaderPrefix, "X-Acme-"),
         (KeyPrefix, "acme_"),
         (Chain, MIDDLEWARES),
@@ -82,6 +85,7 @@ def test_what_is_right_is_taken_as_it_is(kind: Any, value: object) -> None:
         (DatabaseUrl, "mysql://host/name"),
         (DatabaseUrl, "sqlite://x.db"),
         (DatabaseUrl, "sqlite:///:memory:"),
+        (CollectorUrl, "127.0.0.1:4318"),
         (HeaderPrefix, "X-Acme"),
         (HeaderPrefix, "-"),
         (HeaderPrefix, "X Acme-"),

@@ -172,6 +172,14 @@ FAULTS = [
         '2: storage.redis: expected an address such as "redis://host:6379/0", found a value that is not shown here',
     ),
     (
+        "[tracing]\nendpoint = 'https://me:secret@host'",
+        (
+            "2: tracing.endpoint: expected the address of a collector without a user, a query or a fragment, "
+            "found a text of 22 characters"
+        ),
+    ),
+    ("[tracing]\nsample_percent = 101", "2: tracing.sample_percent: expected a number of at most 100, found 101"),
+    (
         "[security]\nsecret_key = 'c2hvcnQ='",
         (
             "2: security.secret_key: expected 32 bytes in base64 (make one with: openssl rand -base64 32), "

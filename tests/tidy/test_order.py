@@ -25,11 +25,12 @@ NO_LINKS = (
     "recording",
     "runs",
     "sessions",
+    "tracing",
 )
 """What stands in middlewares/ without being a link of the chain: the facts the links share, what callers' dialects are, the
 fields `body` reads and what it checks of embeddings, the choice that `budget` and quotes make, the words for it, the rows
 `routing` writes, and what `idempotency` stands on: calls that run apart from their callers, and who follows them; what the
-authors of further middlewares use. Sessions are for people, who make no calls."""
+authors of further middlewares use. Sessions are for people, who make no calls; what traces calls is called by `observe`."""
 
 
 def test_the_chain_stands_in_this_order() -> None:
