@@ -78,7 +78,7 @@ def _spans(
     ended = _nanoseconds(started + seconds)
     route, path = _route(request.path), request.path
     facts = _facts_of_call(call, status, code)
-    facts |= {"http.request.method": request.method, "url.scheme": request.scheme, "http.route": route}
+    facts["http.request.method"], facts["url.scheme"], facts["http.route"] = request.method, request.scheme, route
     if path == route:
         facts["url.path"] = path
     operation = facts["gen_ai.operation.name"] = "embeddings" if path.endswith("/embeddings") else "chat"
@@ -100,7 +100,7 @@ def _spans(
         took = heard_at - asked_at if heard_at is not None else attempt.latency_ms / 1000
         facts = _facts_of_attempt(attempt, operation)
         if attempt is call.attempts[-1]:
-            facts |= _facts_of_answer(call, asked_at)
+            _add_answer(facts, call, asked_at)
         yield Span(
             trace_id=trace_id,
             span_id=os.urandom(8).hex(),
@@ -127,35 +127,41 @@ def _route(path: str) -> str:
 
 
 def _facts_of_call(call: Call, status: int, code: str | None) -> _Told:
-    bill, offer = call.bill, call.offer
-    model, streamed = getattr(call, "model", None), getattr(call, "streamed", None)  # Decided by the body.
     facts: _Told = {
         "http.response.status_code": status,
         "findtoken.request_id": call.request_id,
         "findtoken.outcome": outcome_of(call, status),
         "findtoken.attempts": len(call.attempts),
     }
-    known = {
-        "findtoken.account_id": call.account_id,
-        "findtoken.key_id": call.key_id if call.account_id is not None else None,
-        "findtoken.mode": call.mode,
-        "findtoken.code": code,
-        "findtoken.cost_usd": format_usd(call.cost) if call.cost is not None else None,
-        "findtoken.replay_of": call.replay_of,
-        "gen_ai.request.model": model.id if model is not None else None,
-        "gen_ai.request.stream": streamed,
-    }
-    facts.update((name, value) for name, value in known.items() if value is not None)
-    if call.attempts and offer is not None:
-        facts["gen_ai.provider.name"] = offer.provider_name
-        if bill is not None:
-            facts["gen_ai.response.model"] = offer.model.id
-            facts |= _facts_of_usage(bill.usage)
+    if call.account_id is not None:
+        facts["findtoken.account_id"] = call.account_id
+        facts["findtoken.key_id"] = call.key_id
+    if call.mode is not None:
+        facts["findtoken.mode"] = call.mode
+    if call.cost is not None:
+        facts["findtoken.cost_usd"] = format_usd(call.cost)
+    if call.replay_of is not None:
+        facts["findtoken.replay_of"] = call.replay_of
+    if (model := getattr(call, "model", None)) is not None:  # Decided by the body, as is whether it is a stream.
+        facts["gen_ai.request.model"] = model.id
+        facts["gen_ai.request.stream"] = call.streamed
+    if call.attempts and call.offer is not None:
+        facts["gen_ai.provider.name"] = call.offer.provider_name
+    _add_ending(facts, call, status, code)
+    return facts
+
+
+def _add_ending(facts: _Told, call: Call, status: int, code: str | None) -> None:
+    bill = call.bill
+    if bill is not None and call.offer is not None:
+        facts["gen_ai.response.model"] = call.offer.model.id
+        _add_usage(facts, bill.usage)
+    if code is not None:
+        facts["findtoken.code"] = code
     if status >= 500:
         facts["error.type"] = code or str(status)
     elif bill is not None and bill.ending is Ending.CUT_BY_PROVIDER:
         facts["error.type"] = bill.ending.value
-    return facts
 
 
 def _facts_of_attempt(attempt: AttemptRow, operation: str) -> _Told:
@@ -174,24 +180,19 @@ def _facts_of_attempt(attempt: AttemptRow, operation: str) -> _Told:
     return facts
 
 
-def _facts_of_answer(call: Call, asked_at: float) -> _Told:
+def _add_answer(facts: _Told, call: Call, asked_at: float) -> None:
     """What is known of the last attempt alone: its answer."""
-    facts: _Told = {}
     if call.bill is not None:
-        facts |= _facts_of_usage(call.bill.usage)
+        _add_usage(facts, call.bill.usage)
     if call.stream is not None and call.answer is not None and call.answer.first_content_at is not None:
         facts["gen_ai.request.stream"] = True
         facts["gen_ai.response.time_to_first_chunk"] = round(call.answer.first_content_at - asked_at, 6)
-    return facts
 
 
-def _facts_of_usage(usage: Usage) -> _Told:
-    facts: _Told = {
-        "gen_ai.usage.input_tokens": usage.prompt_tokens,
-        "gen_ai.usage.output_tokens": usage.completion_tokens,
-    }
+def _add_usage(facts: _Told, usage: Usage) -> None:
+    facts["gen_ai.usage.input_tokens"] = usage.prompt_tokens
+    facts["gen_ai.usage.output_tokens"] = usage.completion_tokens
     if usage.cached_tokens:
         facts["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
     if usage.reasoning_tokens:
         facts["gen_ai.usage.reasoning.output_tokens"] = usage.reasoning_tokens
-    return facts

@@ -54,7 +54,7 @@ def test_half_a_surrogate_pair_is_written_all_the_same() -> None:
     """It has no UTF-8; as an escape it can be told, and the other spans of its request are not lost."""
     span = Span("1" * 32, "2" * 16, "", False, "half \ud800", SERVER, 1, 2, {})
 
-    assert b'"name": "half \\ud800"' in request_body([span], {}, "1")
+    assert b'"name":"half \\ud800"' in request_body([span], {}, "1")
 
 
 @pytest.mark.parametrize(
