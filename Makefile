@@ -20,7 +20,7 @@ installed_for_running := $(venv)/installed-for-running-$(call fingerprint,requir
 installed_for_development := $(venv)/installed-for-development-$(call fingerprint,requirements-dev.lock)
 installed := $(or $(wildcard $(installed_for_development)),$(installed_for_running))
 
-.PHONY: help install drivers demo test check lint bench bench-ledger exam reference mutants lock dashboard programs
+.PHONY: help install drivers demo test check lint bench bench-ledger bench-scale exam reference mutants lock dashboard programs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name does; do \
@@ -61,6 +61,9 @@ bench: $(installed_for_development) ## what a request costs in CPU time, beside 
 
 bench-ledger: $(installed_for_development) ## hold and settlement: pairs per second and CPU per pair, on SQLite and PostgreSQL
 	@$(bin)/python -m bench.ledger.run $(ARGUMENTS)
+
+bench-scale: $(installed_for_development) ## calls per second and CPU per call, by workers and by nodes
+	@$(bin)/python -m bench.scale.run $(ARGUMENTS)
 
 exam: $(installed_for_development) programs ## the tests with long campaigns of generated examples; takes its time
 	@FIND_TOKEN_EXAM=1 $(bin)/python -m pytest --timeout=0 $(ARGUMENTS)

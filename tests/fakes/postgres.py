@@ -49,6 +49,12 @@ class PostgresServer:
             )
         _wait_for_postgres(self.url, self._server, self._folder / "log")
 
+    @property
+    def pid(self) -> int:
+        """Its process, which has started all others. It must run."""
+        assert self._server is not None
+        return self._server.pid
+
     def stop(self) -> None:
         """It ends every connection at once and leaves cleaning up to its next start; nothing if it has stopped."""
         self._end(signal.SIGQUIT)
@@ -75,8 +81,7 @@ class PostgresServer:
 
     def _processes(self) -> list[int]:
         """The server and those it has started, one for each connection among them."""
-        assert self._server is not None
-        server = self._server.pid
+        server = self.pid
         return [server, *map(int, Path(f"/proc/{server}/task/{server}/children").read_text().split())]
 
 
