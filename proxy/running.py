@@ -25,6 +25,7 @@ from proxy.checks import parse_listen
 from proxy.config import Loaded, service_manager_socket
 from proxy.demo import Demo, start_demo
 from proxy.listening import listen
+from proxy.open_files import allow_connections
 from proxy.reloading import Reloading
 from proxy.service_manager import STOPPING, notify
 from proxy.supervisor import Plan, Supervisor, worker_command
@@ -57,6 +58,7 @@ async def run_gateway(
         server = settings.server.model_copy(update={"listen": public, "admin_listen": admin})
         settings = settings.model_copy(update={"server": server})
     with _logging_to(sys.stderr.fileno(), settings.logs.level) as lines:
+        allow_connections(settings.server.max_connections)
         log = partial(log_call, lines) if settings.logs.calls else None
         gateway = Gateway(settings, loaded.catalogue, database, log=log, share_port=as_worker is not None)
         lines.on_dropped = gateway.instruments.log_lines_dropped.inc
