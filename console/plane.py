@@ -116,10 +116,8 @@ def guard(handler: Handler, guards: Iterable[Middleware]) -> Handler:
 
 
 async def _keep_private(request: web.Request, response: web.StreamResponse) -> None:
-    if request.get(_PRIVATE) or USER in request.path or _AUTH in request.path:
-        response.headers["Cache-Control"] = "private, no-store"
-    elif "Cache-Control" not in response.headers and (
-        "Authorization" in request.headers or "x-api-key" in request.headers
-    ):
-        # What everybody may see, the list of models say: asked with a key it is kept by nobody either.
+    private = request.get(_PRIVATE) or USER in request.path or _AUTH in request.path
+    # What everybody may see, announcements say: asked with a key it is kept by nobody either.
+    has_key = "Authorization" in request.headers or "x-api-key" in request.headers
+    if private or (has_key and "Cache-Control" not in response.headers):
         response.headers["Cache-Control"] = "private, no-store"
