@@ -106,9 +106,13 @@ OVERVIEW = (
     ),
     Panel(
         "Alone, or behind",
-        "Limits decided without Redis, and log lines that nobody read; both zero.",
+        "Limits decided without Redis, log lines that nobody read, and spans that no collector took; all zero.",
         "ops",
-        ((total("limits_local_total"), "without Redis"), (total("log_lines_dropped_total"), "log lines lost")),
+        (
+            (total("limits_local_total"), "without Redis"),
+            (total("log_lines_dropped_total"), "log lines lost"),
+            (total("spans_dropped_total"), "spans lost"),
+        ),
     ),
     Panel(
         "What runs",

@@ -39,8 +39,11 @@ async def test_nobody_else_finds_anything(office: Office) -> None:
     for browser in (nobody, office.ada):
         for method, path in ALL:
             assert nowhere[method] == told(await ask(browser, method, path)), (method, path)
+    # Asked with a key: whatever is answered is kept by no cache then.
+    keyed = told(await office.gateway.send(b"", method="GET", path="/operators-of-nothing"))
+    assert nowhere["GET"][:2] == keyed[:2]
     for method, path in (("PUT", "/operator"), ("DELETE", "/operator/accounts"), ("GET", "/operator/tickets/1/close")):
-        assert nowhere["GET"] == told(await office.gateway.send(b"", method=method, path=path)), (method, path)
+        assert keyed == told(await office.gateway.send(b"", method=method, path=path)), (method, path)
     assert b"/operator" not in (await office.ada.get("/my/dashboard")).body
     assert b'href="/operator"' in (await office.grace.get("/my/dashboard")).body
 
