@@ -154,7 +154,9 @@ class Runs:
         answering = partial(self._errors, handler=handler)
         try:
             await record(request, answering, recording, numbered=run.resumable)
-            recording.end(closes=call.answer is not None and call.answer.failure is not None)
+            failed = call.answer is not None and call.answer.failure is not None
+            # A stream that was not settled when it ended has ended with an error, too.
+            recording.end(closes=failed or (call.stream is not None and call.cost is None))
         except asyncio.CancelledError:
             recording.fail(ClientGone())
         except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import logging
 from typing import Any
 
@@ -26,7 +27,7 @@ from tests.fakes.raw_upstream import (
     said,
     stream,
 )
-from tests.gateway import BookLock, Gateway
+from tests.gateway import BookLock, Gateway, chat_body, http_request
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -281,6 +282,27 @@ async def test_books_that_stay_away_for_long(
     gateway.prove()
     assert row.cost == round(1e8 * await gateway.metric("spend_usd_total"))
     assert 1500 == await gateway.metric("tokens_total")
+
+
+async def test_a_resumable_stream_and_books_that_stay_away(
+    start_gateway: Any, book_lock: BookLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends in the same way, and with its connection."""
+    monkeypatch.setattr(budget, "SETTLE_WAIT_SECONDS", 0.1)
+    gateway: Gateway = await start_gateway(stall_seconds=0.05)
+    book_lock.take_after_next_commit(gateway.database)
+    body = json.dumps(chat_body(stream=True)).encode()
+    caller = await gateway.dial_raw(http_request(body, gateway.key, head="X-FindToken-Resumable: true\r\n"))
+    whole = await caller.read_all()
+    caller.hang_up(by_reset=False)
+    book_lock.release()
+
+    assert b"\nid: 1\n" in whole
+    assert 1 == whole.count(b'"code": "storage_unavailable"')
+    assert b"[DONE]" not in whole
+    [row] = await gateway.settled(1)
+    assert (29_540, "complete") == (row.cost, row.billing_outcome)
+    gateway.prove()
 
 
 async def test_a_caller_who_leaves_while_it_is_settled(
