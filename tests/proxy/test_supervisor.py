@@ -27,7 +27,7 @@ async def children(process_id: int) -> list[int]:
 
 def fresh() -> aiohttp.ClientSession:
     """A caller whose every call comes on a connection of its own, and so to any worker."""
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True, limit=0))
 
 
 def statuses(replies: Sequence[tuple[int, str, object]]) -> list[int]:
