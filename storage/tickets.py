@@ -41,6 +41,7 @@ CODES_BY_STATUS: Final = {
 }
 """What a call that reached a provider and failed was told, where its status says it."""
 _CODES_BY_OUTCOME: Final = {
+    "request_refused": "invalid_value",
     "context_too_long": "context_length_exceeded",
     "content_filtered": "content_filter",
     "rate_limited": "provider_rate_limited",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from middlewares.errors import CODES
+from middlewares.errors import CODES, problem_of
+from providers import errors
 from storage.accounts import UnknownAccount
 from storage.calls import AttemptRow, CallRow, insert_call
 from storage.database import Database
@@ -23,11 +25,13 @@ from storage.tickets import (
     answer_ticket,
     close_ticket,
     count_tickets,
+    error_code_of,
     facts_of,
     find_ticket,
     open_ticket,
     page_tickets,
 )
+from tests.middlewares.test_errors import classes_below
 
 AccountMaker = Callable[[Database], Callable[..., str]]
 DAY = 86_400_000_000
@@ -98,6 +102,23 @@ def test_a_ticket_knows_its_call(database: Database, new_account: Callable[..., 
 def test_codes_are_those_of_the_api() -> None:
     """Each is one of the API's, at its status."""
     assert CODES_BY_STATUS == {CODES[code][0]: code for code in CODES_BY_STATUS.values()}
+
+
+@pytest.mark.parametrize("status", [None, 413, 422])
+def test_the_code_is_the_one_that_the_caller_was_told(status: int | None) -> None:
+    """Whatever a provider did, before the first byte; behind it too, where no status told more."""
+    kinds = [kind for kind in classes_below(errors.UpstreamError) if kind.__module__ == errors.__name__]
+    assert 10 < len(kinds)
+    for kind in kinds:
+        error = kind("no", status=status)  # type: ignore[call-arg]
+        problem = problem_of(error)
+        row = a_call("acct_1", outcome="failed", code="x")
+        row = replace(row, status=problem.status, attempts=(replace(row.attempts[0], outcome=error.outcome),))
+        cut = replace(row, status=200, billing_outcome="cut_by_provider")
+
+        assert problem.code == error_code_of(row), kind
+        if status is None:
+            assert problem.code == error_code_of(cut), kind
 
 
 def test_a_call_that_went_well_has_no_error() -> None:
