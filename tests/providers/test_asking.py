@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -14,15 +13,6 @@ from tests.fakes.raw_upstream import HANG, Answer, RawUpstream, http
 
 SOON = INTERRUPTED_SECONDS / 5
 """So soon that an answer still comes to whoever has just been cancelled."""
-
-
-@pytest.fixture
-async def transport() -> AsyncIterator[PooledTransport]:
-    """Connections that are closed at the end."""
-    pool = PooledTransport()
-    await pool.start()
-    yield pool
-    await pool.close()
 
 
 async def question(

@@ -19,14 +19,6 @@ Connect = Callable[[], Awaitable[Connection]]
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[RawUpstream]:
-    """A server of raw sockets."""
-    server = await RawUpstream().start()
-    yield server
-    await server.close()
-
-
-@pytest.fixture
 def gone() -> list[Connection]:
     """The connections that have said that they are gone."""
     return []

@@ -30,23 +30,6 @@ CUT_LENGTH = HEAD + b"Content-Length: 10\r\n\r\n12345"
 CUT_CHUNK = STREAM_HEAD + b"a\r\n12345"
 
 
-@pytest.fixture
-async def upstream() -> AsyncIterator[RawUpstream]:
-    """A server of raw sockets."""
-    server = await RawUpstream().start()
-    yield server
-    await server.close()
-
-
-@pytest.fixture
-async def transport() -> AsyncIterator[PooledTransport]:
-    """The transport under test, started."""
-    pool = PooledTransport()
-    await pool.start()
-    yield pool
-    await pool.close()
-
-
 def to(upstream: RawUpstream, path: str = "/v1/chat/completions", body: bytes = b"{}") -> Outgoing:
     return Outgoing(upstream.url + path, {"Content-Type": "application/json", "Authorization": "Bearer key"}, body)
 
