@@ -28,9 +28,11 @@ from storage.identifiers import now_microseconds
 from storage.key_changes import change_key
 from storage.key_spending import find_allowance, window_start
 from storage.keys import (
+    LONGEST_NAME,
     KeyRecord,
     KeyRing,
     KeyTerms,
+    check_name,
     count_active_keys,
     create_key,
     find_key,
@@ -43,13 +45,7 @@ LARGEST_NUMBER_OF_KEYS: Final = 1_000
 LARGEST_LIMIT: Final = 10**9
 
 
-def _printable(text: str) -> str:
-    if not text.isprintable() or not text.strip():
-        raise ValueError("expected 1 to 100 printable characters")
-    return text.strip()
-
-
-Name = Annotated[str, AfterValidator(_printable), Field(max_length=100, description="What it is for.")]
+Name = Annotated[str, AfterValidator(check_name), Field(max_length=LONGEST_NAME, description="What it is for.")]
 Number = Annotated[int, Field(ge=1, le=LARGEST_LIMIT)]
 Models = Annotated[list[Annotated[str, Field(max_length=200)]], Field(min_length=1, max_length=100)]
 Reset = Literal["daily", "weekly", "monthly", "none"]

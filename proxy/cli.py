@@ -317,9 +317,12 @@ def key() -> None:
 
 def _key_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
     """The name by the rule of the API, so that what is made here can be changed there."""
-    if not name.strip() or not name.isprintable() or len(name) > 100:
-        raise click.UsageError("the name of a key has 1 to 100 printable characters")
-    return name.strip()
+    from storage.keys import LONGEST_NAME, check_name
+
+    try:
+        return check_name(name)
+    except ValueError:
+        raise click.UsageError(f"the name of a key has 1 to {LONGEST_NAME} printable characters") from None
 
 
 @key.command("create")

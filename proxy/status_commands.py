@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+from billing.money import UNITS_PER_USD, format_usd
 from proxy.command_line import Command, CommandFailed, Options, answer_with
 from proxy.opening import load
 
@@ -44,7 +45,9 @@ def status_from(samples: Samples) -> dict[str, Any]:
         "calls_in_flight": int(single.get("calls_in_flight", 0)),
         "streams_open": int(single.get("streams_open", 0)),
         "ledger_queue": int(single.get("ledger_queue_length", 0)),
-        "held_usd": _usd(held) if held == held else None,  # NaN: the books cannot be reached.
+        "held_usd": format_usd(round(held * UNITS_PER_USD))
+        if held == held
+        else None,  # NaN: the books cannot be reached.
         "providers": [
             {
                 "provider": provider,
@@ -61,11 +64,6 @@ def status_from(samples: Samples) -> dict[str, Any]:
             if name == "circuit_state"
         ],
     }
-
-
-def _usd(figure: float) -> str:
-    """A figure of the metrics as an amount: up to eight decimals, no zeros at their end."""
-    return f"{figure:.8f}".rstrip("0").rstrip(".")
 
 
 def status_as_text(answer: dict[str, Any]) -> str:

@@ -24,6 +24,8 @@ from storage.database import Connection, Database
 from storage.identifiers import new_id, now_microseconds
 from storage.revision import RevisionCache, bump_revision
 
+LONGEST_NAME = 100
+"""Characters of a key's name."""
 _RANDOM_DIGITS = 56
 _DIGITS = 64
 _HEX = re.compile("[0-9a-f]{64}")
@@ -54,6 +56,13 @@ class KeyRevoked(Exception):
 
 class KeyExpired(Exception):
     """The key's time is over."""
+
+
+def check_name(name: str) -> str:
+    """A key's name as it is kept. Raises ValueError for one that a person could not read."""
+    if not name.isprintable() or not name.strip() or len(name) > LONGEST_NAME:
+        raise ValueError(f"expected 1 to {LONGEST_NAME} printable characters")
+    return name.strip()
 
 
 @dataclass(frozen=True, slots=True)
