@@ -46,6 +46,16 @@ BATCH_LIMIT = 256
 STALL_SECONDS = 5.0
 """A statement that a network or a server lets hang for longer is broken off; SQLite waits as long for a lock."""
 CONNECT_SECONDS = 2
+LET_GO = (
+    "SET lock_timeout = '4s'",
+    "SET idle_in_transaction_session_timeout = '30s'",
+    "SET tcp_user_timeout = '5s'",
+    "SET tcp_keepalives_idle = 5",
+    "SET tcp_keepalives_interval = 1",
+)
+"""What a connection asks of PostgreSQL. Who waits for a lock must say so before it is broken off; a process that is frozen inside
+a transaction must not keep its locks; nor must one that the network has cut off, which the server would learn only when TCP next
+thinks fit to try again, or in two hours (PostgreSQL, "Connection Settings")."""
 ROWS_AT_ONCE = 32
 """Rows that SQLite writes by one statement."""
 STATEMENTS_KEPT = 512
@@ -363,7 +373,4 @@ def _postgresql(url: str) -> _Engine:
         ),
         lock_accounts="SELECT id FROM account WHERE id IN (??) ORDER BY id FOR UPDATE",
     )
-    # A process that is frozen inside a transaction must not keep its locks; one that waits for a lock must say so
-    # before it is broken off.
-    prepare = ("SET lock_timeout = '4s'", "SET idle_in_transaction_session_timeout = '30s'")
-    return _Engine(make, dialect, _Breaker, prepare, migration_lock)
+    return _Engine(make, dialect, _Breaker, LET_GO, migration_lock)

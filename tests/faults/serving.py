@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -94,7 +95,7 @@ async def serving(
         settings = write_files(
             folder, url, simulator.url, server=table, **({} if routing is None else {"routing": routing})
         )
-        key = open_account(url)
+        key = await asyncio.to_thread(open_account, url)  # The database may be behind a wire that this loop carries.
         command = ("serve", "--config", str(settings))
         async with started(folder, *command, program=program, errors_to=errors_to) as running:
             yield Serving(running, folder, key)

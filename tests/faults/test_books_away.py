@@ -8,13 +8,15 @@ import os
 import resource
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import aiohttp
+import psycopg2
 import pytest
 
 from tests.fakes.book_lock import AnyBookLock
+from tests.fakes.lossy_wire import LossyWire
 from tests.fakes.postgres import PostgresServer, running_server
 from tests.faults.outages_of_books import Through, Watcher
 from tests.faults.processes import PATIENT
@@ -23,6 +25,8 @@ from tests.faults.serving import serving
 EXAM = os.environ.get("FIND_TOKEN_EXAM") == "1"
 LOCKS, LOCKED_SECONDS = (10, 10.0) if EXAM else (1, 1.0)
 AWAY_SECONDS = 60.0 if EXAM else 1.5
+LOST_SECONDS = (20.0, 60.0) if EXAM else (1.5,)
+"""For longer than a statement may take, and for less than the server keeps the transaction of somebody who is silent."""
 STREAMS = 20 if EXAM else 3
 STREAMED = 'pieces=30 SIM:{"kind": "none", "pieces_per_second": 10}'
 """Three seconds of content: it goes on when the books are away, and ends before or after they are back."""
@@ -32,10 +36,10 @@ READY_SECONDS = 2.0
 
 
 @asynccontextmanager
-async def watching(folder: Path, database_url: str) -> AsyncIterator[Watcher]:
-    """A gateway on these books, as a process, and who watches it."""
+async def watching(folder: Path, database_url: str, by_way_of: str = "") -> AsyncIterator[Watcher]:
+    """A gateway on these books, as a process, and who watches it; the gateway reaches them by another URL, if one is given."""
     async with (
-        serving(folder, database_url, routing=PATIENT) as one,
+        serving(folder, by_way_of or database_url, routing=PATIENT) as one,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
     ):
         watcher = Watcher(one, session, database_url)
@@ -49,6 +53,13 @@ def postgres(tmp_path: Path) -> Iterator[PostgresServer]:
     """A server of this test's own."""
     with running_server(fsync=False) as server:
         yield server
+
+
+def open_transactions(url: str) -> list[tuple[str]]:
+    """The statements behind which the server still waits for a client, and keeps its locks."""
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT query FROM pg_stat_activity WHERE state = 'idle in transaction'")
+        return cursor.fetchall()
 
 
 def prove_answers(through: Through, back_seconds: float) -> None:
@@ -99,6 +110,35 @@ async def test_postgresql_is_gone(postgres: PostgresServer, tmp_path: Path, how:
         prove_answers(through, BACK_SECONDS if EXAM else 1.0)
         assert [True] * STREAMS == [one.whole for one in through.told[:STREAMS]]
         assert AWAY in through.statuses() or how == "frozen"  # For a moment; then those who ask just wait.
+        await watcher.prove(through.told)
+        await watcher.until_ready_is(200)
+
+
+@pytest.mark.timeout(0 if EXAM else 120)
+@pytest.mark.parametrize("seconds", LOST_SECONDS)
+@pytest.mark.parametrize("how", ["lost", "lost in a transaction", "reset"])
+async def test_a_firewall_cuts_postgresql_off(
+    postgres: PostgresServer, tmp_path: Path, how: str, seconds: float
+) -> None:
+    """S-112: its packets are dropped, or answered with resets: the same as if it were gone, and as soon back."""
+
+    async def cut_off() -> None:
+        if how == "lost in a transaction":
+            wire.lose_after(b"UPDATE account")
+            await wire.lost.wait()
+        else:
+            (wire.lose if how == "lost" else wire.reset)()
+        await watcher.until_ready_is(503)
+        await asyncio.sleep(seconds)
+        assert not EXAM or [] == await asyncio.to_thread(open_transactions, postgres.url)
+        wire.restore()
+
+    async with LossyWire(postgres.url) as wire, watching(tmp_path, postgres.url, wire.url) as watcher:
+        streams = [watcher.call(STREAMED, stream=True) for _ in range(STREAMS)]
+        through = await watcher.through(cut_off, *streams)
+        prove_answers(through, BACK_SECONDS if EXAM else 1.0)
+        assert [True] * STREAMS == [one.whole for one in through.told[:STREAMS]]
+        assert AWAY in through.statuses() or not (EXAM or how == "reset")  # For a moment, those who ask just wait.
         await watcher.prove(through.told)
         await watcher.until_ready_is(200)
 

@@ -278,6 +278,17 @@ async def test_a_statement_that_hangs_is_broken_off(postgres_database_url: str) 
     await database.close()
 
 
+async def test_a_server_soon_lets_go_of_who_was_cut_off(postgres_database: Database) -> None:
+    """PostgreSQL looks after a silent connection within seconds, and gives its locks to others; tests/faults cuts one off."""
+    asked = ("lock_timeout", "idle_in_transaction_session_timeout", "tcp_user_timeout", "tcp_keepalives_idle")
+
+    def look(connection: Connection) -> list[str]:
+        return [connection.execute(f"SHOW {name}").fetchone()[0] for name in asked]
+
+    assert ["4s", "30s", "5000", "5"] == await postgres_database.run(look)
+    assert ["4s", "30s", "5000", "5"] == await postgres_database.read(look)
+
+
 def test_a_session_that_lost_its_database_says_so(postgres_database_url: str) -> None:
     """Nothing of it was done."""
     database = open_database(postgres_database_url)
