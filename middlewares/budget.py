@@ -204,7 +204,7 @@ def _insufficient(
         code,
         f"This request requires more {needed}, or fewer max_tokens. "
         f"You requested up to {asked} tokens, but can only afford {affordable}.",
-        param="max_tokens" if need.max_tokens is not None else None,
+        param=need.limit_field if need.max_tokens is not None else None,
         **fields,
     )
 

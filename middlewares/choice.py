@@ -105,7 +105,8 @@ def nobody_can_serve(model: str, need: Need, passed_over: tuple[PassedOver, ...]
     for passed in passed_over:
         reasons.setdefault(passed.reason, passed)
     if (found := reasons.get("max_tokens_too_large")) is not None:
-        return invalid("max_tokens", f"max_tokens is {need.max_tokens}, but {found.model} gives at most {found.detail}")
+        limit = need.limit_field
+        return invalid(limit, f"{limit} is {need.max_tokens}, but {found.model} gives at most {found.detail}")
     if (found := reasons.get("context_too_small")) is not None:
         return Refusal(
             "context_length_exceeded",

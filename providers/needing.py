@@ -42,11 +42,10 @@ def need_of(
         capabilities.add("vision")
     if not _THINKING.isdisjoint(request) and _wants_reasoning(request):
         capabilities.add("reasoning")
-    limit = request.get("max_completion_tokens")
-    if limit is None:
-        limit = request.get("max_tokens")
+    limit_field = "max_tokens" if request.get("max_completion_tokens") is None else "max_completion_tokens"
+    limit = request.get(limit_field)
     fields = _fields(request, n) if every_field else frozenset()
-    return Need(prompt_token_bound, prompt_bytes, limit, n, frozenset(capabilities), fields)
+    return Need(prompt_token_bound, prompt_bytes, limit, n, frozenset(capabilities), fields, limit_field=limit_field)
 
 
 def _need_of_vectors(

@@ -91,6 +91,8 @@ class Need:
     """The request's fields by name, where all of them must be taken as they are."""
     inputs: Inputs | None = None
     """What embeddings are asked of; None for a chat completion."""
+    limit_field: str = "max_tokens"
+    """The field that has the caller's limit."""
 
 
 @value

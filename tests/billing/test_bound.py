@@ -118,6 +118,12 @@ def test_tools_are_text_that_was_sent() -> None:
     assert 8 + 1 + 2 == text_bytes({"tools": [{"type": "function", "function": {"name": "f", "description": "is"}}]})
 
 
+def test_characters_in_json_count_as_themselves() -> None:
+    """Templates write them as they are and not as escapes, which would be held for twice."""
+    assert bound_of() + len('"你好"'.encode()) == bound_of(tools="你好")
+    assert bound_of() + len('["é", ]'.encode()) == bound_of(tools=["é"])
+
+
 def test_tools_and_schemas_count_as_the_json_they_become() -> None:
     """Templates write tools as JSON with spaces, and a dialect writes a schema into the prompt: both with their escapes."""
     tools = [{"type": "function", "function": {"name": "f", "description": '\u0001\n"你" ' * 50, "parameters": {}}}]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from random import Random
 
 import pytest
 
+from billing.money import UNITS_PER_USD
 from billing.repricing import (
     Facts,
     Moves,
@@ -85,6 +87,27 @@ def test_without_the_cap_nothing_is_absorbed() -> None:
 
     assert (10, 0) == (capped.charge.cost, free.absorbed)
     assert free.charge.cost == capped.charge.cost + capped.absorbed
+
+
+def test_what_the_provider_charges_by_the_hour_is_found_by_the_hour() -> None:
+    """The instant of the call decides, for its cost as for its price; with a key of the caller's own it is nothing."""
+    dear = {"days": [4], "from": "00:00", "to": "12:00", "time_zone": "UTC", "input": Decimal(3), "output": Decimal(5)}
+    cost = {"input": Decimal(1), "output": Decimal(2), "windows": [dear]}
+    prices = [{"from": "2026-01-01T00:00:00Z", "input": Decimal(10), "output": Decimal(10), "cost": cost}]
+    [price] = priced_catalogue(various=prices).models["various"].upstreams[0].prices
+    morning = datetime(2026, 1, 1, 11, 59, 59, tzinfo=UTC)
+    facts = Facts(
+        instant=morning,
+        mode="credits",
+        billing_outcome="complete",
+        usage=Usage(1_000_000, 1_000_000),
+        fee_percent="5.5",
+        held=10**12,
+    )
+
+    assert 8 * UNITS_PER_USD == reprice(price, facts).upstream_cost
+    assert 3 * UNITS_PER_USD == reprice(price, replace(facts, instant=morning + timedelta(seconds=1))).upstream_cost
+    assert 0 == reprice(price, replace(facts, mode="byok")).upstream_cost
 
 
 @pytest.mark.parametrize(

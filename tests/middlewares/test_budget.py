@@ -105,6 +105,8 @@ async def test_a_balance_that_does_not_cover_the_limit(start_gateway: Any, alpha
     )
     assert ("standard", None, None) == (reply.header("Mode"), reply.header("Cost"), reply.header("Balance"))
     assert 402 == (await gateway.chat(model="dear", max_tokens=affordable + 1)).status
+    newer = await gateway.chat(model="dear", max_completion_tokens=50_000)
+    assert (402, "max_completion_tokens") == (newer.status, newer.error["param"])
     assert ([], []) == (alpha.requests, gateway.rows())
     assert 200 == (await gateway.chat(model="dear", max_tokens=affordable)).status
 

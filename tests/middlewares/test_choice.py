@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,16 @@ def test_why_nobody_can_serve(reasons: tuple[str, ...], expected: tuple[int, str
     problem = nobody_can_serve("asked", NEED, passed_over(*reasons)).problem
 
     assert expected == (problem.status, problem.code, problem.param)
+
+
+def test_a_limit_is_told_by_the_name_it_was_sent_under() -> None:
+    """OpenAI has two; who sent one of them finds no fault in the other."""
+    need = replace(NEED, max_tokens=9, limit_field="max_completion_tokens")
+
+    problem = nobody_can_serve("asked", need, passed_over("max_tokens_too_large")).problem
+
+    assert "max_completion_tokens" == problem.param
+    assert "max_completion_tokens is 9, but model gives at most 7" == problem.message
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ def test_the_limits_of_a_request(request_body: dict[str, Any], expected: tuple[i
     need = need_of(request_body, 7, 8)
 
     assert (*expected, 7, 8) == (need.max_tokens, need.n, need.prompt_token_bound, need.prompt_bytes)
+    assert need.max_tokens == request_body.get(need.limit_field)
 
 
 @pytest.mark.parametrize(

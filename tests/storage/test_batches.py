@@ -138,6 +138,19 @@ def test_settlements_made_together_are_the_settlements_made_singly(
     assert [(one.balance.balance, one.cost) for one in singly] == [(one.balance.balance, one.cost) for one in together]
 
 
+def test_outcomes_tell_the_account_as_it_is(database: Database, make_settlement: MakeSettlement) -> None:
+    """Holds tell it as it is behind the batch; settlements count the balance down in turn, with what is held behind them all."""
+    with undone(database) as (connection, ids):
+        holds = [
+            (f"r{number}", ids[0], (amount,), None, "p1", 10, 5, UNTOLD) for number, amount in enumerate((3, 4, 5))
+        ]
+        held = place_holds(connection, holds)
+        settled = post_settlements(connection, [(make_settlement(f"r{number}", ids[0], 2), 5) for number in range(2)])
+
+    assert [Held(amount, Balance(CREDIT, 12), free_byok=False) for amount in (3, 4, 5)] == held
+    assert [Settled(Balance(CREDIT - 2, 5), 2), Settled(Balance(CREDIT - 4, 5), 2)] == settled
+
+
 def test_holds_that_are_not_the_usual_case_are_left_to_singles(
     database: Database, make_settlement: MakeSettlement
 ) -> None:
