@@ -30,15 +30,26 @@ def account_as_json(account: Account) -> dict[str, Any]:
 
 def key_as_json(record: KeyRecord) -> dict[str, Any]:
     """A key as it may be shown again: never the key itself."""
+    from storage.identifiers import now_microseconds
+
+    terms, status = record.terms, "active" if record.revoked is None else "revoked"
+    if status == "active" and record.expires is not None and record.expires <= now_microseconds():
+        status = "expired"
     return {
         "key_id": record.key_id,
         "account_id": record.account_id,
         "name": record.name,
         "last_four": record.last_four,
-        "status": "active" if record.revoked is None else "revoked",
+        "status": status,
         "created": instant(record.created),
         "expires": None if record.expires is None else instant(record.expires),
         "revoked": None if record.revoked is None else instant(record.revoked),
+        "spend_limit": None if terms.spend_limit is None else format_usd(terms.spend_limit),
+        "spend_limit_reset": terms.spend_window,
+        "requests_per_minute": terms.requests_per_minute,
+        "tokens_per_minute": terms.tokens_per_minute,
+        "concurrent_requests": terms.concurrent_requests,
+        "allowed_models": None if terms.allowed_models is None else list(terms.allowed_models),
     }
 
 
