@@ -7,8 +7,9 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 import storage.connection
 from storage.accounts import create_account, set_status
 from storage.audit import audit
+from storage.batches import HoldOrder, SettleOrder, place_holds, post_settlements
 from storage.calls import list_calls
 from storage.database import Connection, Database, StorageUnavailable, open_database
 from storage.ledger import (
@@ -25,11 +27,13 @@ from storage.ledger import (
     InsufficientCredit,
     Ledger,
     LedgerViolation,
+    Purpose,
     Settled,
     Settlement,
     UnknownAccount,
     post_credit,
 )
+from storage.postings import Refusal, place_byok_hold
 
 NewAccount = Callable[..., str]
 MakeSettlement = Callable[..., Settlement]
@@ -422,6 +426,110 @@ async def test_a_cancelled_hold_that_was_refused_leaves_nothing_to_give_back(
 
     assert 0 == ledger.in_background
     assert Balance(5, 0) == await ledger.balance(account)
+
+
+async def test_a_cancelled_byok_hold_gives_its_free_call_back(
+    database: Database, ledger: Ledger, new_account: NewAccount
+) -> None:
+    """Whether the waiter left before the outcome or in the turn in which it came."""
+    account = new_account(100)
+    for number in range(4):
+        waiter = asyncio.create_task(byok(ledger, f"r{number}", account, free=2))
+        await asyncio.sleep(0)
+        waiter.cancel()
+        await asyncio.gather(waiter, return_exceptions=True)
+        await database.run(_nothing)
+        await asyncio.sleep(0)  # What nobody waits for is told behind those who wait.
+    await ledger.close()
+
+    assert [] == rows(database, "SELECT * FROM hold")
+    assert [(0,)] == rows(database, "SELECT used FROM byok_month")
+    assert Balance(100, 0) == await ledger.balance(account)
+
+
+@pytest.mark.parametrize("committed", [False, True])
+async def test_a_hold_in_doubt_is_given_back(
+    database: Database,
+    ledger: Ledger,
+    new_account: NewAccount,
+    monkeypatch: pytest.MonkeyPatch,
+    committed: bool,
+) -> None:
+    """The answer to its commit is lost, whether it was carried out or not: nothing stays held, no free call stays taken."""
+    account = new_account(100)
+    commit, lost = Connection.commit, 0
+
+    def lose(connection: Connection) -> None:
+        nonlocal lost
+        lost += 1
+        monkeypatch.setattr(Connection, "commit", commit)
+        if committed:
+            commit(connection)
+        raise StorageUnavailable("the line went dead", outcome_unknown=True)
+
+    for hold in (
+        lambda: ledger.hold("r1", account, (60,), deadline=DEADLINE),
+        lambda: byok(ledger, "r2", account, free=1),
+    ):
+        monkeypatch.setattr(Connection, "commit", lose)
+        with pytest.raises(StorageUnavailable):
+            await hold()
+        await database.run(_nothing)
+    await ledger.close()
+
+    assert 2 == lost
+    assert [] == rows(database, "SELECT * FROM hold")
+    assert [(0,)] == rows(database, "SELECT COALESCE(SUM(used), 0) FROM byok_month")
+    assert Balance(100, 0) == await ledger.balance(account)
+
+
+async def test_a_hold_says_what_it_is_for(database: Database, ledger: Ledger, new_account: NewAccount) -> None:
+    """Its row tells the call apart, should this process never end it; a free call and one of nothing say it, too."""
+    account, purpose = (
+        new_account(100),
+        Purpose("key_1", "/v1/chat/completions", "m", "credits", streamed=True, started=7),
+    )
+
+    assert 0 == (await ledger.hold("r1", account, (0,), deadline=DEADLINE, purpose=purpose)).amount
+    await ledger.hold_byok(
+        "r2", account, month="2026-11", free_requests=1, fee_bound=0, deadline=DEADLINE, purpose=purpose
+    )
+
+    said = "owner, deadline, created, key_id, path, requested_model, payer, streamed"
+    told = rows(database, f"SELECT {said} FROM hold ORDER BY request_id")
+    assert [("p1", DEADLINE, 7, "key_1", "/v1/chat/completions", "m", "credits", True)] * 2 == told
+
+
+async def test_work_that_gathered_is_done_together_in_one_order(
+    ledger: Ledger, new_account: NewAccount, make_settlement: MakeSettlement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch has one call for its holds and one for its settlements, and whatever it does goes through accounts in order:
+    several processes that did not would stop each other."""
+    accounts = sorted((new_account(100) for _ in range(5)), reverse=True)
+    seen: list[list[str]] = []
+    singly: list[str] = []
+
+    def holds(connection: Connection, orders: Sequence[HoldOrder]) -> list[Held | Refusal]:
+        seen.append([order[1] for order in orders])
+        return place_holds(connection, orders)
+
+    def settlements(connection: Connection, orders: Sequence[SettleOrder]) -> list[Settled]:
+        seen.append([order[0].account_id for order in orders])
+        return post_settlements(connection, orders)
+
+    def free(connection: Connection, request_id: str, account_id: str, *rest: Any) -> Held | Refusal:
+        singly.append(account_id)
+        return place_byok_hold(connection, request_id, account_id, *rest)
+
+    monkeypatch.setattr("storage.ledger.place_holds", holds)
+    monkeypatch.setattr("storage.ledger.post_settlements", settlements)
+    monkeypatch.setattr("storage.ledger.place_byok_hold", free)
+    await asyncio.gather(*[ledger.hold(f"r{one}", one, (1,), deadline=DEADLINE) for one in accounts])
+    await asyncio.gather(*[ledger.settle(make_settlement(f"r{one}", one, 1)) for one in accounts])
+    await asyncio.gather(*[byok(ledger, f"b{one}", one) for one in accounts])
+
+    assert [sorted(accounts)] * 2 == seen
+    assert sorted(accounts) == singly
 
 
 PROCESS = """
