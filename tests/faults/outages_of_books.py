@@ -23,7 +23,7 @@ PER_SECOND = 20
 BEFORE_SECONDS = 0.5
 AFTER_SECONDS = 7.0 if EXAM else 1.5
 WAIT_SECONDS = 120
-"""How long a caller waits for anything; nobody may have to wait so long."""
+"""How long a caller waits for the next thing to come; nobody may have to wait so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Watcher:
             f"{self.serving.running.url}/v1/chat/completions",
             json=body | fields,
             headers={"Authorization": f"Bearer {self.serving.key}"},
-            timeout=aiohttp.ClientTimeout(WAIT_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=None, sock_read=WAIT_SECONDS),
         ) as reply:
             said = await reply.text()
             cost = reply.headers.get("X-FindToken-Cost")
