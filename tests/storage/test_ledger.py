@@ -853,6 +853,114 @@ async def test_a_clock_that_is_set_frees_no_hold_of_a_living_process(
     assert Balance(100, 10) == await ledger.balance(account)
 
 
+class StoppedClock:
+    """A clock that moves when it is told to, in microseconds; stands where `SetClock` does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_800_000_000 * SECOND
+        monkeypatch.setattr(storage.connection, "time", self)
+
+    def time_ns(self) -> int:
+        """As `time.time_ns`."""
+        return self.now * 1000
+
+
+@pytest.mark.parametrize("step_seconds", [3600, -3600])
+async def test_deadlines_move_by_what_the_clock_was_set_by(
+    sqlite_database: Database,
+    account_maker_for: Callable[[Database], NewAccount],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    step_seconds: int,
+) -> None:
+    """And not by the time that passed meanwhile; those of other processes stay, and the log tells of it."""
+    clock, loop = StoppedClock(monkeypatch), asyncio.get_running_loop()
+    ledger, other = Ledger(sqlite_database, "p1"), Ledger(sqlite_database, "p2")
+    account = account_maker_for(sqlite_database)(100)
+    await ledger.heartbeat()
+    began = loop.time()
+    for number, owner in enumerate((ledger, other)):
+        await owner.hold(f"r{number}", account, (1,), deadline=DEADLINE)
+
+    await asyncio.sleep(0.2)
+    clock.now += step_seconds * SECOND
+    await ledger.heartbeat()
+
+    [(moved,), (stayed,)] = rows(sqlite_database, "SELECT deadline FROM hold ORDER BY request_id")
+    assert step_seconds - (loop.time() - began) == pytest.approx((int(str(moved)) - DEADLINE) / SECOND, abs=0.15)
+    assert DEADLINE == stayed
+    assert f"the clock was set by {step_seconds} seconds" in caplog.text
+
+
+async def test_a_late_heartbeat_is_a_silence_and_no_set_clock(
+    sqlite_database: Database,
+    account_maker_for: Callable[[Database], NewAccount],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From a microsecond over fifteen seconds on; the deadlines move only if that was not the time that passed."""
+    clock, loop = StoppedClock(monkeypatch), asyncio.get_running_loop()
+    account = account_maker_for(sqlite_database)(100)
+    await Ledger(sqlite_database, "unheard").hold("r1", account, (1,), deadline=DEADLINE)
+    silent, in_time = Ledger(sqlite_database, "p1"), Ledger(sqlite_database, "p2")
+    told = loop.time
+    await silent.heartbeat()
+    await in_time.heartbeat()
+    await silent.hold("r2", account, (1,), deadline=DEADLINE)
+
+    clock.now += 15 * SECOND
+    await in_time.heartbeat()
+    clock.now += 1
+    monkeypatch.setattr(loop, "time", lambda: told() + 15)
+    await silent.heartbeat()
+
+    assert [] == await silent.sweep()
+    assert [(DEADLINE,)] == rows(sqlite_database, "SELECT deadline FROM hold WHERE request_id = 'r2'")
+    assert ["r1"] == await in_time.sweep()
+
+
+async def test_the_dead_are_dead_after_thirty_seconds(
+    sqlite_database: Database,
+    account_maker_for: Callable[[Database], NewAccount],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And a microsecond; and whoever has not spoken itself for so long by this clock calls nobody dead."""
+    clock = StoppedClock(monkeypatch)
+    ledger, dead = Ledger(sqlite_database, "p1"), Ledger(sqlite_database, "p2")
+    account = account_maker_for(sqlite_database)(100)
+    await dead.heartbeat()
+    await dead.hold("r1", account, (1,), deadline=DEADLINE)
+    clock.now += 1
+    await ledger.heartbeat()
+
+    clock.now += 30 * SECOND - 1
+    nobody = await ledger.sweep()
+    clock.now += 2
+    silent_itself = await ledger.sweep()
+    clock.now -= 1
+
+    assert ([], [], ["r1"]) == (nobody, silent_itself, await ledger.sweep())
+
+
+async def test_a_silence_is_over_after_thirty_seconds(
+    sqlite_database: Database,
+    account_maker_for: Callable[[Database], NewAccount],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To the microsecond."""
+    clock, ledger = StoppedClock(monkeypatch), Ledger(sqlite_database, "p1")
+    account = account_maker_for(sqlite_database)(100)
+    await Ledger(sqlite_database, "unheard").hold("r1", account, (1,), deadline=DEADLINE)
+    await ledger.heartbeat()
+    clock.now += 16 * SECOND
+    await ledger.heartbeat()
+    clock.now += 30 * SECOND - 1
+
+    still = await ledger.sweep()
+    clock.now += 1
+
+    assert ([], ["r1"]) == (still, await ledger.sweep())
+
+
 async def test_who_died_before_the_clock_was_put_back_is_not_waited_for_until_then(
     sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
