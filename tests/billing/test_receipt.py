@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
@@ -13,6 +15,7 @@ import pytest
 from billing.matrix import Ending
 from billing.money import format_usd
 from billing.receipt import digest, make_receipt, verify
+from billing.receipt_form import Disagreement
 from billing.repricing import adjustment_id, ledger_accounts, moves_of
 from storage.calls import AttemptRow, CallRow
 from tests.billed import priced_catalogue, random_settlement
@@ -298,9 +301,8 @@ def adjustment(version: str, kind: str, amount: int, created: str, *, back: bool
 EARLIER, LATER = "2026-11-21T10:00:00.000000Z", "2026-11-22T10:00:00.000000Z"
 KNOWN = known_receipt()
 DEARER = [adjustment(SECOND, "usage", 2_375, EARLIER), adjustment(SECOND, "fee", 131, EARLIER)]
-TWICE = known_receipt(
-    adjustment(FIRST, "usage", 2_375, LATER, back=True), adjustment(FIRST, "fee", 131, LATER, back=True), *DEARER
-)
+BACK = [adjustment(FIRST, "usage", 2_375, LATER, back=True), adjustment(FIRST, "fee", 131, LATER, back=True)]
+TWICE = known_receipt(*BACK, *DEARER)
 
 
 def sentences(receipt: dict[str, Any], changes: dict[str, Any]) -> list[str]:
@@ -313,7 +315,7 @@ def sentences(receipt: dict[str, Any], changes: dict[str, Any]) -> list[str]:
 
 def test_a_known_call_and_its_corrections_agree() -> None:
     """At 0.15 and 0.6 USD, 0.015 and 0.1875 for what was cached and written; then at 0.17 and 0.57; then at the first."""
-    receipts = [KNOWN, known_receipt(*DEARER), TWICE]
+    receipts = [known_receipt(), known_receipt(*DEARER), known_receipt(*BACK, *DEARER)]
 
     assert [[], [], []] == [verify(one, BOOK) for one in receipts]
     assert ["0.00039483", "0.00041989", "0.00039483"] == [one["paid"] for one in receipts]
@@ -321,6 +323,22 @@ def test_a_known_call_and_its_corrections_agree() -> None:
     assert {"price_version": FIRST, "rule": "plain", **rates} == known_receipt()["rates"]
     assert None is make_receipt({**KNOWN["call"], "price_version": None}, [], BOOK)["rates"]
     assert None is make_receipt({**KNOWN["call"], "price_version": "gone@2026-01-01"}, [], BOOK)["rates"]
+
+
+def test_what_the_operator_absorbs_later_is_not_paid() -> None:
+    """A correction between the operator's own accounts leaves alone what the account has paid."""
+    assert "0.00039483" == known_receipt(adjustment(SECOND, "absorbed", 5, EARLIER))["paid"]
+
+
+def test_the_digest_is_what_the_documentation_says() -> None:
+    """SHA-256 of the rest as JSON in ASCII, names sorted, no spaces; one that is not is told by its name, with both."""
+    receipt = {**KNOWN, "call": {**KNOWN["call"], "requested_model": "modèle"}}
+    rest = {name: value for name, value in receipt.items() if name != "digest"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    right = f"sha256:{hashlib.sha256(text.encode('ascii')).hexdigest()}"
+
+    assert right == digest(receipt)
+    assert [Disagreement("digest", right, str(KNOWN["digest"]))] == verify(receipt, BOOK)
 
 
 def test_a_receipt_says_what_it_may_leave_unsaid() -> None:
