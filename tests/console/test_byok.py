@@ -44,7 +44,7 @@ async def test_a_registered_key_is_used_until_it_is_removed(plane: Gateway, ask:
 async def test_a_provider_key_is_never_shown(
     start_gateway: Callable[..., Awaitable[Gateway]], ask_of: Callable[[Gateway], Any], sqlite_database_url: str
 ) -> None:
-    """Not when it is registered, not in the list, and not in a file of the database."""
+    """S-094: not when it is registered, not in the list, and not in a file of the database."""
     gateway = await start_gateway(database_url=sqlite_database_url)
     ask = ask_of(gateway)
 

@@ -39,7 +39,7 @@ async def chat(gateway: Gateway, key: str, **fields: Any) -> Reply:
 
 
 async def test_a_key_is_shown_once(plane: Gateway, ask: Any) -> None:
-    """The answer that makes it has it whole; afterwards there are its last four characters, whatever is asked."""
+    """S-094: the answer that makes it has it whole; afterwards there are its last four characters, whatever is asked."""
     made = await new_key(ask, **LIMITS)
 
     key = made.pop("key")

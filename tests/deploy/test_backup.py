@@ -1,4 +1,4 @@
-"""The page on backups is right: its commands, run while calls go on, give books that agree and that can be served from."""
+"""The page on backups is right (S-120): run while calls go on, its commands give books that agree and can be served from."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ CHOSEN = {
 async def test_a_gateway_that_dies_anywhere_loses_nothing(
     request: pytest.FixtureRequest, new_database: Callable[[], str], tmp_path: Path
 ) -> None:
-    """At every point: nothing lost, nothing charged twice, no hold left, one line for each call that came to a provider,
+    """S-109: at every point: nothing lost, nothing charged twice, no hold left, one line for each call that came to a provider,
     whoever was told of a cost has paid exactly that, the audit passes, and calls work again."""
     kind = request.node.callspec.params["new_database"]
     cases = CASES if EXAM else CHOSEN[kind]

@@ -79,7 +79,7 @@ async def scene(folder: Path, database_url: str, kinds: Sequence[str], calls: in
 async def test_a_settlement_whose_connection_is_cut_is_posted_once(
     postgres_database_url: str, tmp_path: Path, place: str
 ) -> None:
-    """Whether COMMIT reached the server or not: the caller gets the answer, there is one charge, and nothing is held."""
+    """S-008, S-116: whether COMMIT reached the server or not: the caller has its answer, there is one charge, nothing is held."""
     async with scene(tmp_path, postgres_database_url, ["plain", "streamed", "byok plain"], ROUNDS) as stage:
         told: list[Told] = []
         for number in range(ROUNDS):
@@ -97,7 +97,7 @@ async def test_a_settlement_whose_connection_is_cut_is_posted_once(
 async def test_a_hold_whose_commit_is_lost_is_given_back(
     postgres_database_url: str, tmp_path: Path, delivered: bool
 ) -> None:
-    """Nobody knows whether the hold stands: no provider is asked, the caller is told 503, and the money is free again."""
+    """S-116: nobody knows whether the hold stands: no provider is asked, the caller is told 503, and the money is free again."""
     async with scene(tmp_path, postgres_database_url, ["plain"], ROUNDS + 1) as stage:
         told: list[Told] = []
         for number in range(ROUNDS):

@@ -50,6 +50,15 @@ async def test_one_event_delivered_twenty_times_credits_once(shop: Shop, seed: i
     assert 20 == await shop.gateway.metric("recharges_usd_total")
 
 
+async def test_the_fee_is_in_the_price_of_a_call_alone(shop: Shop) -> None:
+    """S-028: twenty dollars paid are twenty to spend, to the digit; a call of 1000/500 tokens costs the fee once."""
+    await shop.pay(20)
+    assert 20 * DOLLAR == shop.balance().balance
+    reply = await shop.gateway.chat()
+
+    assert (29_540, 20 * DOLLAR - 29_540) == (reply.money("Cost"), shop.balance().balance)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_completed_is_not_paid(shop: Shop, seed: int) -> None:
     """S-044: only what is paid is credited, when it is; what failed never is."""

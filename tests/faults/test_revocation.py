@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from tests.fakes.redis_server import running_redis
 from tests.faults.processes import PATIENT
 from tests.faults.serving import Serving, serving
+from tests.gateway import Gateway
 
 ROUNDS, CALLS = (50, 200) if os.environ.get("FIND_TOKEN_EXAM") == "1" else (2, 60)
 
@@ -40,3 +43,26 @@ async def refusals(gateway: Serving, *, in_a_burst: bool) -> int:
         afterwards = await asyncio.gather(*[warm.ask(session) for _ in range(CALLS)])
         assert {200, 401} >= {status for status, _, _ in await asyncio.gather(*burst)}
     return sum(status == 401 and "key_revoked" in text for status, _, text in afterwards)
+
+
+async def test_three_nodes_obey_without_redis(
+    start_gateway: Callable[..., Awaitable[Gateway]], postgres_database_url: str
+) -> None:
+    """S-096: a key that is warm on three nodes is revoked on the first while Redis is dead: the others refuse it at once."""
+    with running_redis() as redis:
+        nodes = [
+            await start_gateway(database_url=postgres_database_url, name=f"node-{number}", storage={"redis": redis.url})
+            for number in range(3)
+        ]
+        owner = {"Authorization": f"Bearer {nodes[0].key}"}
+        made = await nodes[0].send(b'{"name": "a key"}', path="/v1/user/keys", headers=owner)
+        key = {"Authorization": f"Bearer {made.json['key']}"}
+        warm = await asyncio.gather(*(node.chat(headers=key) for node in nodes for _ in range(10)))
+        redis.kill()
+        path = f"/v1/user/keys/{made.json['id']}"
+        revoked = await nodes[0].send(b"", method="DELETE", path=path, headers=owner)
+        afterwards = await asyncio.gather(*(node.chat(headers=key) for node in nodes for _ in range(20)))
+
+    assert {200} == {reply.status for reply in warm}
+    assert 200 == revoked.status
+    assert {(401, "key_revoked")} == {reply.code for reply in afterwards}

@@ -237,7 +237,7 @@ async def test_row_nothing_produced(
 async def test_row_usage_above_hold(
     streaming: bool, database_url: str, start_gateway: StartGateway, alpha: RawUpstream
 ) -> None:
-    """A provider that ignores `max_tokens`: the hold is taken and no more, the rest is absorbed, marked and counted."""
+    """S-005: a provider that ignores `max_tokens`: the hold is taken and no more, the rest is absorbed, marked and counted."""
     gateway = await start_gateway(database_url=database_url)
     report = usage(10, 1_000_000)
     alpha.next(stream(usage=report) if streaming else [http(completion(usage=report))])

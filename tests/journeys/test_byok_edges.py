@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -94,11 +94,13 @@ def costs(replies: list[Reply]) -> Counter[str | None]:
 
 
 @asynccontextmanager
-async def second(gateway: Gateway, upstream: RawUpstream) -> AsyncIterator[Gateway]:
+async def second(
+    gateway: Gateway, upstream: RawUpstream, clock: Callable[[], datetime] = lambda: LAST_INSTANT
+) -> AsyncIterator[Gateway]:
     """Another process of the same installation: the same books, the same clock."""
     database = open_database(gateway.database_url)
     catalogue = book(upstream.url, upstream.url)
-    process = Process(quick_settings(gateway.database_url), catalogue, database, clock=lambda: LAST_INSTANT)
+    process = Process(quick_settings(gateway.database_url), catalogue, database, clock=clock)
     other = Gateway(process, database, gateway.database_url, gateway.session)
     other.account_id, other.key = gateway.account_id, gateway.key
     await process.start()
@@ -112,12 +114,13 @@ async def second(gateway: Gateway, upstream: RawUpstream) -> AsyncIterator[Gatew
 async def test_the_last_ten_free_calls(
     count: int, database_url: str, start_gateway: Any, provider: RawUpstream
 ) -> None:
-    """Of many at once exactly ten are free, the others pay the fee; log, balance and counter say the same."""
+    """S-012, S-027: of many at once exactly ten are free, the others pay the fee; log, balance and counter say the same."""
     gateway: Gateway = await start_gateway(database_url=database_url, clock=lambda: LAST_INSTANT)
     set_used(gateway, FREE_CALLS - LEFT, JANUARY)
     replies = await at_once([gateway], count)
 
     assert {"0": LEFT, "0.000014": count - LEFT} == costs(replies)
+    assert {"byok"} == {reply.header("Mode") for reply in replies}
     assert {0: LEFT, FEE: count - LEFT} == Counter(row.cost for row in gateway.rows())
     assert {("byok", "provider_key", 0)} == {(row.mode, row.payer, row.provider_cost) for row in gateway.rows()}
     assert {JANUARY: FREE_CALLS} == used(gateway)
@@ -140,8 +143,8 @@ async def test_two_gateways_share_the_counter(database_url: str, start_gateway: 
 async def test_what_fails_gives_its_free_call_back(
     database_url: str, start_gateway: Any, provider: RawUpstream
 ) -> None:
-    """Refused before a byte or broken after one, they cost nothing and count for nothing, free or not: whatever else goes on
-    at the same time, ten calls that are delivered are free in the end."""
+    """S-012, S-027: refused before a byte or broken after one, they cost nothing and count for nothing, free or not: whatever
+    else goes on at the same time, ten calls that are delivered are free in the end."""
     gateway: Gateway = await start_gateway(database_url=database_url, clock=lambda: LAST_INSTANT)
     set_used(gateway, FREE_CALLS - LEFT, JANUARY)
     # Five broken streams in a row would put the provider out of use, so there are four at a time.
@@ -166,7 +169,7 @@ async def test_what_fails_gives_its_free_call_back(
 async def test_without_a_balance_the_free_calls_are_all_there_is(
     database_url: str, start_gateway: Any, provider: RawUpstream
 ) -> None:
-    """Beyond them 402, and the provider is not called."""
+    """S-027: with nothing on the balance they are free; beyond them 402, and the provider is not called."""
     gateway: Gateway = await start_gateway(database_url=database_url, credit=0, clock=lambda: LAST_INSTANT)
     set_used(gateway, FREE_CALLS - LEFT, JANUARY)
     replies = await at_once([gateway], 20)
@@ -182,12 +185,17 @@ async def test_without_a_balance_the_free_calls_are_all_there_is(
 async def test_the_month_ends_at_midnight_in_utc(
     far_from_utc: None, database_url: str, start_gateway: Any, provider: RawUpstream
 ) -> None:
-    """To the microsecond, wherever the machine stands: calls of the old month and of the new one, at once, count apart.
-    A call belongs to the month in which it came in."""
+    """S-030: to the microsecond, wherever the machine stands: calls of the old month and of the new one, at once, count
+    apart, also by two gateways. A call belongs to the month in which it came in."""
     instants = itertools.cycle([LAST_INSTANT, FIRST_INSTANT])
-    gateway: Gateway = await start_gateway(database_url=database_url, clock=lambda: next(instants))
+
+    def clock() -> datetime:
+        return next(instants)
+
+    gateway: Gateway = await start_gateway(database_url=database_url, clock=clock)
     set_used(gateway, FREE_CALLS, JANUARY)
-    assert {"0": 20, "0.000014": 20} == costs(await at_once([gateway], 40))
+    async with second(gateway, provider, clock) as other:
+        assert {"0": 20, "0.000014": 20} == costs(await at_once([gateway, other], 40))
 
     assert {JANUARY: FREE_CALLS, FEBRUARY: 20} == used(gateway)
     at = {LAST_INSTANT: FEE, FIRST_INSTANT: 0}

@@ -83,7 +83,7 @@ def test_the_pairs_are_twenty_with_ties() -> None:
 
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_twenty_pairs_have_one_truth(streaming: bool, gateway: Gateway, alpha: RawUpstream) -> None:
-    """Header or comment, log and balance say the same amount, which is the exact one, rounded once."""
+    """S-013: header or comment, log and balance say the same amount, which is the exact one, rounded once."""
     before = gateway.balance().balance
     for prompt, produced in PAIRS:
         usage = {"prompt_tokens": prompt, "completion_tokens": produced, "total_tokens": prompt + produced}
@@ -114,7 +114,7 @@ async def many(gateway: Gateway, count: int, **fields: Any) -> list[Reply]:
 
 
 async def test_the_smallest_calls_are_not_free(gateway: Gateway, alpha: RawUpstream) -> None:
-    """A thousand of one token each, 1.477e-7 USD: each costs 0.00000015, none nothing, and the balance has the sum."""
+    """S-014: of one token each, 1.477e-7 USD: each costs 0.00000015, none nothing, and the balance has the sum."""
     count = 1_000 if EXAM else 200
     alpha.otherwise = as_asked(usage={"prompt_tokens": 1, "completion_tokens": 0})
     before = gateway.balance().balance
@@ -128,7 +128,7 @@ async def test_the_smallest_calls_are_not_free(gateway: Gateway, alpha: RawUpstr
 
 
 async def test_ten_thousand_charges_do_not_drift(start_gateway: Any, beta: RawUpstream) -> None:
-    """0.003165 USD each: what is gone is their number times that, to the last digit."""
+    """S-015: 0.003165 USD each: what is gone is their number times that, to the last digit."""
     count = 10_000 if EXAM else 300
     gateway: Gateway = await start_gateway(credit=100 * UNITS_PER_USD)
     beta.otherwise = as_asked(usage={"prompt_tokens": 1000, "completion_tokens": 1000})

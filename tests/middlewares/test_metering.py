@@ -47,13 +47,17 @@ REPORTS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", REPORTS)
 async def test_reported_usage_to_the_last_digit(name: str, gateway: Gateway, alpha: RawUpstream) -> None:
-    """Plain and streamed cost the same; header, comment, log and balance say the same."""
+    """S-013, S-017: plain and streamed cost the same; header, comment, log and balance say the same."""
     usage, cost = REPORTS[name]
     alpha.next([http(completion(usage=usage))], stream(usage=usage))
     plain, streaming = await gateway.chat(), await gateway.chat(stream=True)
 
     assert [cost, cost] == [plain.header("Cost"), streaming.bill["cost"]]
     assert [plain.money("Cost")] * 2 == [row.cost for row in gateway.rows()]
+    thought = usage.get("completion_tokens_details", {}).get("reasoning_tokens", 0)
+    assert {(usage["completion_tokens"], thought)} == {
+        (row.completion_tokens, row.reasoning_tokens) for row in gateway.rows()
+    }
     assert streaming.bill["balance"] == f"{gateway.balance().balance / 1e8:.8f}".rstrip("0")
     gateway.prove()
 
@@ -62,8 +66,8 @@ async def test_reported_usage_to_the_last_digit(name: str, gateway: Gateway, alp
 async def test_a_complete_answer_without_usage_is_estimated(
     streaming: bool, gateway: Gateway, alpha: RawUpstream
 ) -> None:
-    """A token per four bytes: 400 bytes sent at the input price, 800 received at the output price; marked as such."""
-    words = ["word" * 10] * 20
+    """S-021: a token per four bytes: 400 bytes sent at the input price, 800 received at the output price; marked as such."""
+    words = ["word"] * 200
     alpha.next(stream(words, usage=None) if streaming else [http(completion("".join(words), usage=None))])
     reply = await gateway.chat("p" * 396, stream=streaming)
 
@@ -142,7 +146,7 @@ async def test_the_last_report_counts_and_is_never_added_up(gateway: Gateway, al
 
 
 async def test_usage_above_the_hold_is_absorbed(gateway: Gateway, alpha: RawUpstream) -> None:
-    """An upstream that ignores `max_tokens` costs the account what was held; the operator eats the rest, visibly."""
+    """S-005: an upstream that ignores `max_tokens` costs the account what was held; the operator eats the rest, visibly."""
     alpha.next([http(completion(usage={"prompt_tokens": 10, "completion_tokens": 1_000_000}))])
     reply = await gateway.chat(model="dear", max_tokens=1000)
 
@@ -153,6 +157,7 @@ async def test_usage_above_the_hold_is_absorbed(gateway: Gateway, alpha: RawUpst
     assert row.cost == row.provider_cost + row.fee
     assert exact == round(1e8 * await gateway.metric("absorbed_usd_total")) + row.cost
     assert 30_000_100 * 100 == row.attempts[0].upstream_cost
+    assert 0 <= gateway.balance().available
     gateway.prove()
 
 

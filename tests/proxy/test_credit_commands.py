@@ -62,7 +62,7 @@ def test_an_account_is_shown_with_its_lots(account: str) -> None:
 
 
 def test_what_expires_is_listed_and_an_expiry_is_undone_once(account: str) -> None:
-    """Undoing it counts as activity, so that it is not due any more."""
+    """S-057: undoing it counts as activity, so that it is not due any more."""
     answer("account", "credit", EMAIL, "2", "--reason", "welcome")
     now = now_microseconds()
     with open_database("sqlite:///find-token.db").session() as connection:

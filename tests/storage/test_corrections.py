@@ -44,7 +44,7 @@ def test_no_more_is_taken_back_than_is_available(database: Database, new_account
 
 
 def test_an_expiry_is_undone_once_and_counts_as_activity(database: Database, new_account: NewAccount) -> None:
-    """A day's expiry is posted once; undoing it twice undoes nothing more."""
+    """S-057: a day's expiry is posted once; undoing it twice undoes nothing more."""
     account = new_account(100)
     with database.session() as connection:
         assert post_expiry(connection, account, 100, "2026-11-27", "idle", 10)

@@ -39,7 +39,7 @@ async def run_daily(expiry: Expiry, first: int, last: int) -> list[tuple[int, Do
 async def test_an_idle_account_is_warned_three_times_and_then_its_credits_expire(
     database: Database, new_account: NewAccount
 ) -> None:
-    """30, 7 and 1 days before, each once, and on day 365 all of it, in one entry; the books agree."""
+    """S-057: 30, 7 and 1 days before, each once, and on day 365 all of it, in one entry; the books agree."""
     account = new_account(100)
     active(database, account, START)
 
@@ -58,7 +58,7 @@ async def test_an_idle_account_is_warned_three_times_and_then_its_credits_expire
 
 
 async def test_activity_on_the_last_day_keeps_everything(database: Database, new_account: NewAccount) -> None:
-    """Active on day 364: nothing is taken on day 366, and the next warning is a year away."""
+    """S-057: active on day 364: nothing is taken on day 366, and the next warning is a year away."""
     account = new_account(100)
     active(database, account, START)
     expiry = Expiry(database, 365)
@@ -69,7 +69,7 @@ async def test_activity_on_the_last_day_keeps_everything(database: Database, new
 
 
 async def test_a_clock_that_jumps_and_comes_back_takes_nothing(database: Database, new_account: NewAccount) -> None:
-    """400 days ahead for some hours: one notice, no expiry; at the right time all happens as if it had not been."""
+    """S-057: 400 days ahead for some hours: one notice, no expiry; at the right time all happens as if it had not been."""
     account = new_account(100)
     active(database, account, START)
     expiry = Expiry(database, 365)
@@ -84,7 +84,7 @@ async def test_a_clock_that_jumps_and_comes_back_takes_nothing(database: Databas
 
 
 async def test_an_account_with_a_call_in_flight_is_left_alone(database: Database, new_account: NewAccount) -> None:
-    """Also with one that holds nothing, on the caller's own key; when it is over, the credits expire."""
+    """S-057: also with one that holds nothing, on the caller's own key; when it is over, the credits expire."""
     account = new_account(100)
     active(database, account, START)
     expiry = Expiry(database, 365)
@@ -98,14 +98,16 @@ async def test_an_account_with_a_call_in_flight_is_left_alone(database: Database
 
 
 async def test_three_nodes_expire_once(database: Database, database_url: str, new_account: NewAccount) -> None:
-    """All at the same moment, each with its own connections, while calls try to hold: one of them gets the money."""
+    """S-057: all at the same moment, each with its own connections, while calls try to hold: one of them gets the money, and
+    each account is warned once."""
     accounts = [new_account(100) for _ in range(8)]
     for account in accounts:
         active(database, account, START)
-    await Expiry(database, 365).run(START + 364 * DAY)
     nodes = [database, open_database(database_url), open_database(database_url)]
     for node in nodes[1:]:
         await node.start()
+    warned = await asyncio.gather(*(Expiry(node, 365).run(START + 364 * DAY) for node in nodes))
+    assert 8 == sum(one.notices for one in warned) == len(notices(database))
     ledger = Ledger(database, "p1")
 
     async def hold(account: str) -> int:
@@ -128,7 +130,7 @@ async def test_three_nodes_expire_once(database: Database, database_url: str, ne
 
 
 async def test_what_was_restored_does_not_expire_again_at_once(database: Database, new_account: NewAccount) -> None:
-    """Undoing counts as activity: a whole time passes, warnings included, before it expires again."""
+    """S-057: undoing counts as activity: a whole time passes, warnings included, before it expires again."""
     account = new_account(100)
     active(database, account, START)
     expiry = Expiry(database, 365)

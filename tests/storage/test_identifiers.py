@@ -46,8 +46,8 @@ def test_an_aware_instant_is_told_exactly(instant: int) -> None:
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai", "America/St_Johns", "Pacific/Kiritimati"])
 @pytest.mark.parametrize("here", ["UTC", "Asia/Shanghai", "America/St_Johns"])
 def test_a_month_begins_at_midnight_in_utc(zone: str, here: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To the microsecond, wherever the machine is and in whatever zone the instant is written; nights on which clocks are
-    set, and New Year, are nothing special."""
+    """S-030: to the microsecond, wherever the machine is and in whatever zone the instant is written; nights on which clocks
+    are set, and New Year, are nothing special."""
     monkeypatch.setenv("TZ", here)
     time.tzset()
     try:
