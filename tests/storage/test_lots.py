@@ -67,8 +67,9 @@ def test_summed_calls_say_what_single_calls_say(
     with database.session() as connection:
         moves = write(connection, account_id, kinds)
         read = read_credits(connection, account_id, 14)
+        balance = find_balance(connection, account_id)
 
-    assert find_lots(moves, 14) == read.lots
+    assert (balance, find_lots(moves, 14)) == (read.balance, read.lots)
 
 
 def test_an_account_that_is_not_there_has_no_lots(database: Database) -> None:

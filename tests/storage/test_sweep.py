@@ -122,6 +122,27 @@ async def test_the_call_of_a_dead_process_has_its_row(database: Database, new_ac
     )
 
 
+async def test_the_call_of_a_dead_process_says_whose_key_it_was_for(
+    database: Database, new_account: NewAccount
+) -> None:
+    """The gateway's or the caller's own."""
+    account = new_account(100)
+
+    def hold(connection: Connection) -> None:
+        for payer in ("credits", "provider_key"):
+            purpose = Purpose("key_7", "/v1/chat/completions", "m", payer, streamed=False, started=77)
+            place_hold(connection, payer, account, (1,), None, "dead", 10**17, 5, purpose)
+
+    await database.run(hold)
+    for payer in ("credits", "provider_key"):
+        assert await database.run(release_orphan, payer, account, 100)
+
+    with database.session() as connection:
+        rows = [find_call(connection, account, payer) for payer in ("credits", "provider_key")]
+    told = [(row.payer, row.mode) for row in rows if row is not None]
+    assert [("credits", "standard"), ("provider_key", "byok")] == told
+
+
 async def test_a_dead_process_is_forgotten_once_it_holds_nothing(database: Database, new_account: NewAccount) -> None:
     """Not before: its holds must still be known as its own."""
     account = new_account(100)
