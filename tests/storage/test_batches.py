@@ -16,13 +16,16 @@ from storage.audit import audit
 from storage.batches import NotTogether, place_holds, post_settlements
 from storage.connection import Conflict
 from storage.database import Connection, Database
+from storage.keys import KeyTerms, create_key
 from storage.ledger import Ledger
+from storage.limited_holds import place_limited_hold
 from storage.postings import (
     UNTOLD,
     Balance,
     Held,
     InsufficientCredit,
     LedgerViolation,
+    Purpose,
     Settled,
     Settlement,
     place_byok_hold,
@@ -149,6 +152,25 @@ def test_outcomes_tell_the_account_as_it_is(database: Database, make_settlement:
 
     assert [Held(amount, Balance(CREDIT, 12), free_byok=False) for amount in (3, 4, 5)] == held
     assert [Settled(Balance(CREDIT - 2, 5), 2), Settled(Balance(CREDIT - 4, 5), 2)] == settled
+
+
+def test_settlements_count_for_their_keys(database: Database, make_settlement: MakeSettlement) -> None:
+    """Each in the counter that its hold is in; a key without a limit has none."""
+    with undone(database) as (connection, ids):
+        made = {}
+        for name in ("one", "other"):
+            terms = KeyTerms(spend_limit=50, spend_window="none")
+            made[name] = create_key(connection, ids[0], name, "sk-ft_", terms=terms)[0].key_id
+        for number, (name, amount) in enumerate((("one", 7), ("other", 20), ("one", 9))):
+            purpose = Purpose(made[name], "/v1/chat/completions", "m", "credits", streamed=False, started=5)
+            place_limited_hold(connection, f"r{number}", ids[0], (amount,), None, "p1", 10, 5, purpose)
+        place_hold(connection, "r3", ids[0], (3,), None, "p1", 10, 5)
+        costs = {"r0": 4, "r1": 11, "r3": 3}
+        settlements = [(make_settlement(name, ids[0], cost), 5) for name, cost in costs.items()]
+        post_settlements(connection, settlements)
+        counted = connection.execute("SELECT key_id, spent, held FROM key_spending").fetchall()
+
+    assert {(made["one"], 4, 9), (made["other"], 11, 0)} == set(counted)
 
 
 def test_holds_that_are_not_the_usual_case_are_left_to_singles(
