@@ -7,7 +7,6 @@ is not waited for.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -25,6 +24,7 @@ from proxy.checks import parse_listen
 from proxy.config import Loaded, service_manager_socket
 from proxy.demo import Demo, start_demo
 from proxy.listening import listen
+from proxy.memory import collect_garbage_rarely, give_memory_back
 from proxy.open_files import allow_connections
 from proxy.reloading import Reloading
 from proxy.service_manager import STOPPING, notify
@@ -32,9 +32,6 @@ from proxy.supervisor import Plan, Supervisor, worker_command
 from simulator.server import DEMO_SETTINGS
 from simulator.server import start as start_simulator
 from storage.database import Database
-
-GARBAGE_THRESHOLD = 20_000
-"""Objects that are made and still there before the collector looks; Python's 700 is a few calls at once."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -71,15 +68,19 @@ async def _serve(gateway: Gateway, ready: Callable[[str, str], None], *, as_work
     told_to_stop = stop_signal()
     if as_worker:
         _stop_with_the_supervisor(told_to_stop)
+    keeping = None
     try:
         await gateway.start()
         collect_garbage_rarely()
+        keeping = asyncio.create_task(give_memory_back())
         ready(gateway.url, gateway.admin_url)
         await told_to_stop.wait()
         if not as_worker:
             notify(service_manager_socket(), STOPPING)
         await gateway.say_farewell()
     finally:
+        if keeping is not None:
+            keeping.cancel()
         await gateway.close()
 
 
@@ -187,13 +188,6 @@ async def run_demo(
             await asyncio.wait_for(told_to_stop.wait(), seconds)
         except TimeoutError:
             pass  # The time that was asked for is over, which is a good end.
-
-
-def collect_garbage_rarely() -> None:
-    """Look for garbage less often, and never at what was there from the start: a call's objects end with the call."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GARBAGE_THRESHOLD, 20, 50)
 
 
 def stop_signal() -> asyncio.Event:
