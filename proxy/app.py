@@ -62,6 +62,7 @@ from proxy.repeating import every
 from proxy.settings import Settings
 from proxy.shortcut import SHORTCUT, Shortcut, fold
 from proxy.sign_in import SignInPlane
+from proxy.stopping import OpenStreams, close_runners
 from proxy.streams import resume
 from storage.connection import StorageUnavailable
 from storage.database import Database
@@ -155,6 +156,7 @@ class Gateway:
         self.reloading: Reloading | None = None
         """How other settings come in force, where there are files to take them from."""
         self._stopping = False
+        self._open_streams = OpenStreams()
         self._front = Front(
             header_timeout_seconds=settings.server.header_timeout_seconds,
             most_connections=settings.server.max_connections,
@@ -207,11 +209,13 @@ class Gateway:
         if self._front.expects_calls(asyncio.get_running_loop().time()):
             await asyncio.sleep(FAREWELL_SECONDS)
 
-    async def close(self) -> None:
-        """Stop accepting, let calls in flight finish and settle, then close everything."""
+    async def close(self, at_once: asyncio.Event | None = None) -> None:
+        """Stop accepting, let calls in flight finish and settle, but for so long only, and until ``at_once`` is set; then
+        close everything."""
         self._stopping = True
-        for runner in self._runners:
-            await runner.cleanup()
+        await close_runners(
+            self._runners, self._open_streams, self._settings.server.shutdown_seconds, at_once or asyncio.Event()
+        )
         await self._runs.close()
         await self.sign_in.office.close()
         await self._answers.close()
@@ -284,7 +288,9 @@ class Gateway:
         asked = [links[name] for name in ("auth", "rate_limit", "body", "byok")]
         asked.insert(0, observe(self._instruments, self._clock, counted=False))
         self._quoted = fold(asked, quote(self._ledger, self._choice()))
-        relayed = relay_settings_of(self._settings, self._instruments.streams_open, self._headers_of)
+        relayed = relay_settings_of(
+            self._settings, self._instruments.streams_open, self._headers_of, self._open_streams
+        )
         self._embedded = embeddings(links, self._settings.server, self.catalogue, self._transport, relayed)
         return fold(chain, chat(self._transport, relayed, self._experience.without_usage))
 

@@ -136,6 +136,11 @@ class FrontHandler(RequestHandler):
         self._stop_timer()
         super().connection_lost(exc)
 
+    def give_up(self) -> None:
+        """Cut off the call that is being served."""
+        if self._task_handler is not None:
+            self._task_handler.cancel()
+
     def data_received(self, data: bytes) -> None:
         """Parse, then judge what the parser found."""
         if self._refused:

@@ -10,6 +10,7 @@ from middlewares.headers import HeadersOf
 from middlewares.routing import RoutingSettings
 from proxy.relay import RelaySettings
 from proxy.settings import Settings
+from proxy.stopping import OpenStreams
 
 
 def fees_of(settings: Settings) -> tuple[Fee, Fee]:
@@ -39,7 +40,9 @@ def routing_settings_of(settings: Settings) -> RoutingSettings:
     )
 
 
-def relay_settings_of(settings: Settings, streams_open: Gauge, headers_of: HeadersOf) -> RelaySettings:
+def relay_settings_of(
+    settings: Settings, streams_open: Gauge, headers_of: HeadersOf, open_streams: OpenStreams
+) -> RelaySettings:
     """How long a stream may be silent, its reader slow, and its upstream be read on."""
     return RelaySettings(
         silence_timeout_seconds=settings.routing.silence_timeout_seconds,
@@ -48,4 +51,5 @@ def relay_settings_of(settings: Settings, streams_open: Gauge, headers_of: Heade
         keep_alive_seconds=settings.routing.keep_alive_comment_seconds,
         streams_open=streams_open,
         headers_of=headers_of,
+        open_streams=open_streams,
     )

@@ -22,7 +22,7 @@ from billing.money import format_usd
 from billing.usage import UsageTally
 from middlewares.call import CALL, Call
 from middlewares.caller_dialect import CallerDialect
-from middlewares.errors import ClientGone, Problem, error_body, problem_of
+from middlewares.errors import ClientGone, Problem, Refusal, error_body, problem_of
 from middlewares.explaining import explanation_text
 from middlewares.headers import HeadersOf
 from providers.chunks import ChunkStream
@@ -31,6 +31,7 @@ from providers.sse import DONE, comment, encode
 from providers.transport import ANSWER_LIMIT_BYTES, UpstreamAnswer
 from proxy.delivery import StreamedAnswer
 from proxy.keep_alive import KeepAlive
+from proxy.stopping import OpenStreams, stopped
 from proxy.translated import facts_of
 
 HELD_BACK_BYTES: Final = 64 * 1024
@@ -66,6 +67,8 @@ class RelaySettings:
     headers_of: HeadersOf
     """What an answer says of its call."""
     drains: Drains = field(default_factory=Drains)
+    open_streams: OpenStreams = field(default_factory=OpenStreams)
+    """Ends streams that last longer than the process."""
 
 
 class RelayedStream(StreamedAnswer):
@@ -91,7 +94,8 @@ class RelayedStream(StreamedAnswer):
         """What ends a stream: the bill and `[DONE]`, or what went wrong."""
         call, failure = self._call, self._failure
         if failure is not None:
-            return _explained(call) + encode(json.dumps(_error_chunk(call, failure), ensure_ascii=False).encode())
+            error = json.dumps(_error_chunk(call, failure), ensure_ascii=False).encode()
+            return _explained(call) + (_bill(call) if call.cost else b"") + encode(error)
         return b"" if call.cost is None else _explained(call) + _bill(call) + DONE
 
 
@@ -113,7 +117,8 @@ class TranslatedStream(RelayedStream):
         call, failure = self._call, self._failure
         if failure is not None:
             problem = _stream_problem(failure)
-            return _explained(call) + self._translation.fail(problem.status, error_body(problem, call))
+            told = _explained(call) + (_bill(call) if call.cost else b"")
+            return told + self._translation.fail(problem.status, error_body(problem, call))
         if call.cost is None or call.bill is None:
             return b""
         return self._translation.end(call.bill.usage, _explained(call) + _bill(call))
@@ -202,8 +207,10 @@ class Relay:
             answer.ending = Ending.COMPLETE
             await self._incoming.end()
         else:
-            answer.ending = Ending.CUT_BY_PROVIDER
-            answer.failure = failure
+            if isinstance(failure, UpstreamError):
+                answer.ending, answer.failure = Ending.CUT_BY_PROVIDER, failure
+            else:
+                answer.ending = self._left_ending()
             stream.broke(failure)
         return stream
 
@@ -225,16 +232,17 @@ class Relay:
                 held_back += passed
         return held_back
 
-    async def _forward(self, stream: RelayedStream) -> UpstreamError | None:
+    async def _forward(self, stream: RelayedStream) -> UpstreamError | Refusal | None:
         """Pass bytes on until the stream is done; what broke it, or None."""
         chunks, silence = self._chunks, self._settings.silence_timeout_seconds
+        open_streams = self._settings.open_streams
         # Renewing the timer for every event would cost more than passing it on, so it is late by up to this much.
         slack = min(1.0, silence / 8)
         renewed = self._clock()
         try:
             if chunks.is_over:
                 return chunks.error  # All of it came at once, as short answers do.
-            async with asyncio.timeout(silence + slack) as quiet:
+            async with asyncio.timeout(silence + slack) as quiet, open_streams.with_one(quiet):
                 while not chunks.done and chunks.error is None:
                     data = await self._incoming.read_some()
                     if not data:
@@ -245,10 +253,12 @@ class Relay:
                         await stream.write(passed)
                         self._is_writing = False
                     # Comments are not progress.
-                    if chunks.progressed and (now := self._clock()) > renewed + slack:
+                    if chunks.progressed and (now := self._clock()) > renewed + slack and not open_streams.are_ended:
                         renewed = now
                         quiet.reschedule(now + silence + slack)
         except TimeoutError:
+            if open_streams.are_ended:
+                return stopped()
             if self._is_writing:
                 return await self._forward(
                     stream
@@ -265,7 +275,7 @@ class Relay:
     async def _client_left(self) -> None:
         """Nobody listens any more: learn what can be learnt about usage, within bounds, and say how it ended."""
         answer, chunks = self._answer, self._chunks
-        answer.ending = Ending.CLIENT_LEFT if chunks.produced or chunks.finished else Ending.CLIENT_LEFT_EARLY
+        answer.ending = self._left_ending()
         try:
             if chunks.finished:
                 await self._read_on(USAGE_WAIT_SECONDS)
@@ -274,6 +284,11 @@ class Relay:
         finally:
             answer.finished = chunks.finished
             answer.produced_bytes = chunks.produced_bytes
+
+    def _left_ending(self) -> Ending:
+        """How a call ended that was broken off now, and not by its provider."""
+        chunks = self._chunks
+        return Ending.CLIENT_LEFT if chunks.produced or chunks.finished else Ending.CLIENT_LEFT_EARLY
 
     async def _drain(self) -> None:
         drains = self._settings.drains

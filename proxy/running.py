@@ -1,7 +1,7 @@
 """What runs until it is told to stop: the gateway, the simulator, the demo.
 
 SIGTERM and SIGINT (Ctrl-C) end each of them in order: calls in flight finish, then everything is closed. A second signal
-is not waited for.
+ends the calls of a gateway at once, which settles them; nobody else waits for anything then.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ async def run_gateway(
 
 
 async def _serve(gateway: Gateway, ready: Callable[[str, str], None], *, as_worker: bool) -> None:
-    told_to_stop = stop_signal()
+    at_once = asyncio.Event()
+    told_to_stop = stop_signal(at_once)
     if as_worker:
         _stop_with_the_supervisor(told_to_stop)
     keeping = None
@@ -81,7 +82,7 @@ async def _serve(gateway: Gateway, ready: Callable[[str, str], None], *, as_work
     finally:
         if keeping is not None:
             keeping.cancel()
-        await gateway.close()
+        await gateway.close(at_once)
 
 
 def _stop_with_the_supervisor(told_to_stop: asyncio.Event) -> None:
@@ -190,13 +191,16 @@ async def run_demo(
             pass  # The time that was asked for is over, which is a good end.
 
 
-def stop_signal() -> asyncio.Event:
-    """An event that is set by the first SIGTERM or SIGINT; the next one has its usual effect."""
+def stop_signal(again: asyncio.Event | None = None) -> asyncio.Event:
+    """An event that is set by the first SIGTERM or SIGINT; the next one sets ``again``, if there is such, and the one after
+    that has its usual effect."""
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
 
     def tell() -> None:
-        told.set()
+        (again if again is not None and told.is_set() else told).set()
+        if again is not None and not again.is_set():
+            return
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
 

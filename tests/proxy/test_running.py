@@ -57,6 +57,19 @@ async def test_the_first_signal_is_told_and_the_next_has_its_usual_effect(number
     assert signal.getsignal(number) in (before, signal.default_int_handler, signal.SIG_DFL)
 
 
+async def test_the_second_signal_hurries_who_wants_to_be_hurried() -> None:
+    """Only the third has its usual effect."""
+    before = signal.getsignal(signal.SIGTERM)
+    again = asyncio.Event()
+    told = stop_signal(again)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(told.wait(), 10)
+    assert not again.is_set()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(again.wait(), 10)
+    assert signal.getsignal(signal.SIGTERM) in (before, signal.SIG_DFL)
+
+
 async def test_the_gateway_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
     """Ready means that both addresses answer; afterwards neither does, and no thread is left."""
     loaded, database = gateway_parts(tmp_path)
