@@ -128,6 +128,9 @@ async def test_before_the_first_byte_another_serves(
         reply.header("Model"),
         gateway.row().cost,
     )
+    row = gateway.row()
+    assert ("standard", "alternative") == (row.requested_model, row.model)
+    assert {0} == {one.upstream_cost for one in row.attempts if one.provider == "alpha"}
     beta.otherwise = lambda _request: failure(503)
     reply = await gateway.chat(stream=True)
     assert reply.status in (502, 503, 504)

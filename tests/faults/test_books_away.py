@@ -7,6 +7,7 @@ import asyncio
 import os
 import resource
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -19,14 +20,17 @@ from tests.fakes.book_lock import AnyBookLock
 from tests.fakes.lossy_wire import LossyWire
 from tests.fakes.postgres import PostgresServer, running_server
 from tests.faults.outages_of_books import Through, Watcher
-from tests.faults.processes import PATIENT
+from tests.faults.processes import COMMAND, PATIENT
 from tests.faults.serving import serving
+from tests.journeys.mix import draw_seed
 
 EXAM = os.environ.get("FIND_TOKEN_EXAM") == "1"
 LOCKS, LOCKED_SECONDS = (10, 10.0) if EXAM else (1, 1.0)
 AWAY_SECONDS = 60.0 if EXAM else 1.5
 LOST_SECONDS = (20.0, 60.0) if EXAM else (1.5,)
 """For longer than a statement may take, and for less than the server keeps the transaction of somebody who is silent."""
+FAILING_SHARE, FAILING_SECONDS = (0.001, 60.0) if EXAM else (0.05, 0.5)
+"""How many reads and writes fail on a bad disk, and for how long."""
 STREAMS = 20 if EXAM else 3
 STREAMED = 'pieces=30 SIM:{"kind": "none", "pieces_per_second": 10}'
 """Three seconds of content: it goes on when the books are away, and ends before or after they are back."""
@@ -36,10 +40,12 @@ READY_SECONDS = 2.0
 
 
 @asynccontextmanager
-async def watching(folder: Path, database_url: str, by_way_of: str = "") -> AsyncIterator[Watcher]:
+async def watching(
+    folder: Path, database_url: str, by_way_of: str = "", program: tuple[str, ...] = COMMAND
+) -> AsyncIterator[Watcher]:
     """A gateway on these books, as a process, and who watches it; the gateway reaches them by another URL, if one is given."""
     async with (
-        serving(folder, by_way_of or database_url, routing=PATIENT) as one,
+        serving(folder, by_way_of or database_url, program=program, routing=PATIENT) as one,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
     ):
         watcher = Watcher(one, session, database_url)
@@ -53,6 +59,13 @@ def postgres(tmp_path: Path) -> Iterator[PostgresServer]:
     """A server of this test's own."""
     with running_server(fsync=False) as server:
         yield server
+
+
+def fail(disk: Path, share: float) -> None:
+    """So many of SQLite's reads and writes fail from now on; 1 is a full disk."""
+    written = disk.with_suffix(".new")
+    written.write_text(str(share))
+    written.rename(disk)
 
 
 def open_transactions(url: str) -> list[tuple[str]]:
@@ -145,7 +158,11 @@ async def test_a_firewall_cuts_postgresql_off(
 
 @pytest.mark.timeout(0 if EXAM else 120)
 async def test_nothing_can_be_written(sqlite_database_url: str, tmp_path: Path) -> None:
-    """S-114: every write of the process fails, those of its log, too: 503, and readiness says so; then all is as before."""
+    """S-114: every write of the process fails, those of its log, too; the disk is full; reads and writes fail now and then:
+    503, and readiness says so while nothing can be written; then all is as before."""
+    seed, disk = draw_seed(), tmp_path / "disk"
+    fail(disk, 0)
+    program = (sys.executable, "-m", "tests.faults.bad_disk", str(disk), str(seed))
     path = sqlite_database_url.removeprefix("sqlite:///")
 
     async def full() -> None:
@@ -156,12 +173,29 @@ async def test_nothing_can_be_written(sqlite_database_url: str, tmp_path: Path) 
         await asyncio.sleep(LOCKED_SECONDS)
         resource.prlimit(process, resource.RLIMIT_FSIZE, (most, most))
 
-    async with watching(tmp_path, sqlite_database_url) as watcher:
-        through = await watcher.through(full)
-        prove_answers(through, back_seconds=0.5)
-        assert AWAY in through.statuses()
-        await watcher.prove(through.told)
-        await watcher.until_ready_is(200)
+    async def no_space() -> None:
+        fail(disk, 1)
+        await watcher.until_ready_is(503)
+        await asyncio.sleep(LOCKED_SECONDS)
+        fail(disk, 0)
+
+    async def failing() -> None:
+        fail(disk, FAILING_SHARE)
+        await asyncio.sleep(FAILING_SECONDS)
+        fail(disk, 0)
+
+    async def all_at_once() -> None:
+        fail(disk, 1)
+        await full()
+        await failing()
+
+    async with watching(tmp_path, sqlite_database_url, program=program) as watcher:
+        for outage in (full, no_space, failing) if EXAM else (all_at_once,):
+            through = await watcher.through(outage)
+            prove_answers(through, back_seconds=0.5)
+            assert AWAY in through.statuses() or outage is failing
+            await watcher.prove(through.told)
+            await watcher.until_ready_is(200)
         last = await watcher.call()
         await asyncio.sleep(0.3)
         assert last.request_id in watcher.serving.running.log.read_text()

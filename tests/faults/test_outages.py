@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from billing.money import UNITS_PER_USD
+from proxy.settings import Settings
 from storage.audit import audit
 from tests.fakes.raw_upstream import FIN, HANG, RawUpstream, as_asked, failure
 from tests.faults.pace import EXAM, Counted, arrived, not_as, steadily
@@ -111,8 +112,10 @@ async def test_all_providers_go_and_come_back(start_gateway: Any, alpha: RawUpst
 
 
 async def test_nothing_is_spent_on_health(start_gateway: Any, alpha: RawUpstream, beta: RawUpstream) -> None:
-    """S-029: an idle gateway whose health is asked all the time calls no model, and neither does one with an open circuit."""
-    gateway: Gateway = await start_gateway()
+    """S-029: an idle gateway whose health is asked all the time calls no model, and neither does one with an open circuit, with
+    the free questions for lists of models that are asked by default."""
+    asked = {"probe_seconds": Settings().routing.probe_seconds if EXAM else 0.1}
+    gateway: Gateway = await start_gateway(routing=asked)
     gateway.process._health._open_seconds = 0.2
     alpha.otherwise = lambda _request: failure(503)
     await asyncio.gather(*(gateway.chat(model="lonely") for _ in range(5)))
@@ -124,6 +127,8 @@ async def test_nothing_is_spent_on_health(start_gateway: Any, alpha: RawUpstream
 
     posts = [one for one in alpha.requests[before:] + beta.requests if one.head.startswith(b"POST")]
     assert [] == posts
+    assert alpha.listings
+    assert beta.listings
 
 
 async def test_a_process_without_time_blames_no_provider(start_gateway: Any, alpha: RawUpstream) -> None:
