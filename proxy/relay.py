@@ -242,27 +242,31 @@ class Relay:
         try:
             if chunks.is_over:
                 return chunks.error  # All of it came at once, as short answers do.
-            async with asyncio.timeout(silence + slack) as quiet, open_streams.with_one(quiet):
-                while not chunks.done and chunks.error is None:
-                    data = await self._incoming.read_some()
-                    if not data:
-                        break
-                    passed = chunks.feed(data)
-                    if passed:
-                        self._is_writing = True
-                        await stream.write(passed)
-                        self._is_writing = False
-                    # Comments are not progress.
-                    if chunks.progressed and (now := self._clock()) > renewed + slack and not open_streams.are_ended:
-                        renewed = now
-                        quiet.reschedule(now + silence + slack)
+            async with asyncio.timeout(silence + slack) as quiet:
+                with open_streams.with_one(quiet):
+                    while not chunks.done and chunks.error is None:
+                        data = await self._incoming.read_some()
+                        if not data:
+                            break
+                        passed = chunks.feed(data)
+                        if passed:
+                            self._is_writing = True
+                            await stream.write(passed)
+                            self._is_writing = False
+                        # Comments are not progress.
+                        if (
+                            chunks.progressed
+                            and (now := self._clock()) > renewed + slack
+                            and not open_streams.are_ended
+                        ):
+                            renewed = now
+                            quiet.reschedule(now + silence + slack)
         except TimeoutError:
             if open_streams.are_ended:
                 return stopped()
             if self._is_writing:
-                return await self._forward(
-                    stream
-                )  # It was the client who took so long; the stream bounds that by itself.
+                # It was the client who took so long; the stream bounds that by itself.
+                return await self._forward(stream)
             return UpstreamTimedOut(f"the provider was silent for {silence:g} seconds")
         except AnswerUnreadable as error:
             return StreamCut(error.message)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from aiohttp import web
@@ -24,8 +24,8 @@ class OpenStreams:
         """Whether streams end because the process does."""
         self._timers: set[asyncio.Timeout] = set()
 
-    @asynccontextmanager
-    async def with_one(self, timer: asyncio.Timeout) -> AsyncIterator[None]:
+    @contextmanager
+    def with_one(self, timer: asyncio.Timeout) -> Iterator[None]:
         """One more is under way; it ends at once where all have been ended."""
         self._timers.add(timer)
         try:
