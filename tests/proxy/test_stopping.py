@@ -69,7 +69,10 @@ async def test_a_stream_that_is_too_long_ends_with_an_error_and_is_charged_for_i
 ) -> None:
     """S-110: longer than the grace, or when a second SIGTERM comes: not ready at once, an error event and no end that looks
     complete, the part that came is charged, nothing stays held, and the exit code is 0."""
-    async with serving(tmp_path, shutdown_seconds=shutdown_seconds) as gateway, aiohttp.ClientSession() as session:
+    async with (
+        serving(tmp_path, shutdown_seconds=shutdown_seconds) as gateway,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+    ):
         fields = {"stream": True, "max_tokens": 500}
         calls = [asyncio.create_task(gateway.ask(session, LONG, **fields)) for _ in range(STREAMS)]
         async with asyncio.timeout(30):
