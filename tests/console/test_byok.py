@@ -58,6 +58,39 @@ async def test_a_provider_key_is_never_shown(
         assert OWN.encode() not in file.read_bytes()
 
 
+async def test_no_route_shows_a_secret_again(
+    start_gateway: Callable[..., Awaitable[Gateway]], ask_of: Callable[[Gateway], Any], sqlite_database_url: str
+) -> None:
+    """S-094: whatever /openapi.json lists is asked for, with the ids of things that are there: no key stands in any answer, of
+    the new key's own, the one that asks, the provider key, and the gateway's."""
+    gateway = await start_gateway(database_url=sqlite_database_url)
+    ask = ask_of(gateway)
+    made = (await ask("POST", "/v1/user/keys", {"name": "new"})).json
+    await ask("POST", REGISTER, body())
+    call = await gateway.chat(headers={"Authorization": f"Bearer {made['key']}"})
+    ticket = await ask("POST", "/v1/user/tickets", {"subject": "Help", "message": "Please."})
+    ids = {"models": "standard", "tickets": str(ticket.json.get("id")), "keys": made["id"]}
+
+    described = (await ask("GET", "/openapi.json")).json["paths"]
+    answered = {}
+    for route in [path for path, methods in described.items() if "get" in methods]:
+        above = route.partition("/{id}")[0].rpartition("/")[2]
+        path = route.replace("{id}", ids.get(above, call.header("Request-Id") or ""))
+        reply = await ask("GET", f"{path}?id={call.header('Request-Id')}" if path == "/v1/generation" else path)
+        answered[route] = reply.status
+        for secret in (made["key"], gateway.key, OWN, ALPHA_KEY):
+            assert secret.encode() not in reply.body, route
+
+    assert {
+        "/v1/user/keys",
+        "/v1/user/byok/keys",
+        "/v1/key",
+        "/v1/user/billing-logs/{id}",
+        "/v1/user/tickets/{id}",
+    } <= {route for route, status in answered.items() if status == 200}, answered
+    assert 20 <= len(answered)
+
+
 async def test_nobody_sees_or_removes_another_s(plane: Gateway, ask: Any) -> None:
     """The same answer as for one that does not exist, and it stays."""
     _, stranger = plane.new_account("stranger")
